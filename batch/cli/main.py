@@ -1,0 +1,97 @@
+"""The command `chatbatch`: its subcommands by name, loaded only when they are called.
+
+`--help` must cost nothing, so no module here imports httpx, pyarrow or aiohttp before a command needs them.
+Errors end here: one sentence on stderr and an exit code; a traceback only with -vv.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from batch import __version__
+from batch.errors import ChatbatchError, ExitCode
+
+_COMMANDS = {
+    "run": "Answer the rows of a file; the same command again continues.",
+    "check": "Read every row and say what is wrong with which.",
+    "send": "Post one request body and print the service's answer.",
+    "emulator": "Serve a local emulator of the API.",
+}
+
+
+class Commands(click.Group):
+    """The subcommands, each from a module of its own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which one meets them."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module and return the command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"batch.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="chatbatch")
+def chatbatch() -> None:
+    r"""Run a file of chat conversations through the YandexGPT completion API.
+
+    \b
+    Try it without an account:
+      chatbatch run sample_data/support.jsonl -o answers.parquet --emulate
+    """
+
+
+def run_command_line(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    verbose = sum(word.count("v") for word in arguments or sys.argv[1:] if word in ("-v", "-vv", "-vvv"))
+    try:
+        return int(chatbatch.main(args=arguments, standalone_mode=False) or 0)
+    except click.exceptions.Exit as ended:
+        return int(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        return _said("Interrupted; what was committed is safe.", ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as in `chatbatch … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except ChatbatchError as error:
+        if verbose > 1:
+            traceback.print_exc()
+        return _said(f"Error: {error}" + (f"\n       {error.hint}" if error.hint else ""), error.exit_code)
+    except Exception as error:
+        if verbose > 1:
+            traceback.print_exc()
+        name = type(error).__name__
+        return _said(
+            f"Error: unexpected {name}; what was committed is safe. Run again with -vv for the traceback.",
+            ExitCode.UNEXPECTED,
+        )
+
+
+def _said(sentence: str, code: ExitCode) -> int:
+    from batch.progress import printable
+
+    for line in sentence.split("\n"):
+        click.echo(printable(line), err=True)
+    return int(code)

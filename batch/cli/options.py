@@ -1,0 +1,48 @@
+"""From declared settings to click's options, and back to settings; no setting is named here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import click
+
+from batch.settings import Declared, Layer, Resolved, Value, declared, from_environment, resolve
+
+
+def settings_options(*names: str) -> list[click.Parameter]:
+    """Return the options of these settings, or of all, in the order in which they are declared."""
+    return [_option(item) for item in declared() if not names or item.name in names]
+
+
+def _option(item: Declared) -> click.Option:
+    help_text = item.help + _default(item) + f" [env: {item.variable}]"
+    flags = [item.short, item.flag] if item.short else [item.flag]
+    if item.name == "verbose":
+        return click.Option([*flags, item.name], count=True, help=help_text)
+    if item.switch:
+        if item.negative:
+            flags[-1] += "/--no-" + item.flag.removeprefix("--")
+        return click.Option([*flags, item.name], is_flag=True, default=None, help=help_text)
+    return click.Option([*flags, item.name], metavar=item.metavar, multiple=item.many, help=help_text)
+
+
+def _default(item: Declared) -> str:
+    if item.default in (None, (), False, 0, "") or "[default" in item.help:
+        return ""
+    shown = "on" if item.default is True else item.default
+    seconds = item.metavar == "DURATION"
+    return f" [default: {shown:g}s]" if seconds and isinstance(shown, float) else f" [default: {shown}]"
+
+
+def settings_from(flags: Mapping[str, object]) -> Resolved:
+    """Return the settings from a command's flags, the environment and the defaults, in this order."""
+    given: dict[str, Value] = {}
+    for name, value in flags.items():
+        if isinstance(value, tuple):
+            given[name] = tuple(str(item) for item in value)
+        elif isinstance(value, bool):
+            given[name] = value
+        elif value is not None and not (name == "verbose" and value == 0):
+            given[name] = str(value)
+    return resolve([Layer("flag", given), from_environment(os.environ)])

@@ -1,0 +1,84 @@
+"""What commands print on stdout when a report was asked for: as lines for people, or as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import click
+
+from batch.errors import ExitCode
+from batch.jsontext import Json, JsonObject, encode_text
+from batch.plan.checking import Findings, Outlook
+from batch.progress import printable
+from batch.records import Row
+from batch.settings import Resolved
+
+
+def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
+    """Print what a run would do, and where each setting came from."""
+    settings = resolved.settings
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    if settings.json:
+        told: JsonObject = {
+            name: {"value": _plain(value), "from": resolved.origins[name]} for name, value in values.items()
+        }
+        plan: JsonObject = {name: _plain(value) for name, value in asdict(outlook).items()}
+        click.echo(encode_text({"event": "dry_run", **plan, "settings": told}))
+        return ExitCode.OK
+    click.echo(
+        f"Would send {outlook.to_send:,} of {outlook.rows:,} rows to {outlook.output}; nothing was sent."
+    )
+    click.echo(f"  answered before {outlook.answered:,}, invalid {outlook.invalid:,}")
+    click.echo(f"  credential      {outlook.credential}")
+    click.echo(f"  journal         {outlook.journal}")
+    click.echo("  settings")
+    for name, value in values.items():
+        if value is not None:
+            text = printable(str(_plain(value)))
+            click.echo(
+                f"    {name:<15} {text if len(text) < 60 else text[:59] + '…'}  ({resolved.origins[name]})"
+            )
+    return ExitCode.OK
+
+
+def show_invalid(row: Row, *, as_json: bool) -> None:
+    """Print one row that cannot be sent: `file:line`, what is wrong, how to mend it."""
+    reason, fix = (row.problem.reason, row.problem.fix) if row.problem else ("", "")
+    if as_json:
+        click.echo(
+            encode_text(
+                {
+                    "event": "invalid",
+                    "file": row.file,
+                    "line": row.line,
+                    "id": row.id,
+                    "reason": reason,
+                    "fix": fix,
+                }
+            )
+        )
+    else:
+        click.echo(printable(f"{row.where}: {reason}; {fix}"))
+
+
+def show_findings(findings: Findings, *, as_json: bool, quiet: bool) -> None:
+    """Print the summary of a check by dialect."""
+    if as_json:
+        dialects: JsonObject = dict(findings.dialects)
+        click.echo(
+            encode_text(
+                {"event": "check", "valid": findings.valid, "invalid": findings.invalid, "dialects": dialects}
+            )
+        )
+    elif not quiet:
+        click.echo(f"{findings.valid:,} rows can be sent, {findings.invalid:,} cannot.")
+        for dialect, count in findings.dialects.most_common():
+            click.echo(f"  {count:>9,}  {dialect}")
+
+
+def _plain(value: object) -> Json:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)

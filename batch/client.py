@@ -1,0 +1,215 @@
+"""The life of one row: wait for the limits, write the intent, send, write the receipt, judge, ask again.
+
+Order is the point. The intent is on disk before the request leaves, and the raw answer before anybody judges
+it, so that a crash at any instant loses nothing that was paid for and leaves at most the rows in flight in
+doubt. A row that waits to be asked again holds no slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batch.clock import Clock
+from batch.errors import AttemptFailed, Billed, UsageError
+from batch.events import AttemptLost, News, RowFinished
+from batch.journal import Commits, Intent, Outcome, Receipt, Result
+from batch.limits import Limits
+from batch.providers import Provider
+from batch.records import Completion, Reply, Request, RequestIds, Status, Usage
+from batch.retry import RetryPolicy
+from batch.stopping import Stop, Stopped
+
+# A refused credential, or no permission: so many requests one after the other have to say so.
+REFUSALS_THAT_STOP = 3
+_OUTCOMES = {Billed.NO: "not_billed", Billed.MAYBE: "maybe_billed", Billed.YES: "billed"}
+_NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A row to be answered; `attempts` were made in earlier runs, `own_model` is not the run's model."""
+
+    row_key: str
+    request: Request
+    attempts: int
+    own_model: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One request that was sent: its number in the journal, within the row, and its times."""
+
+    attempt: int
+    number: int
+    sent_at: float
+    latency_s: float
+    reply: Reply | None
+
+    @property
+    def is_receipt(self) -> bool:
+        """Return whether a reply came that may hold an answer: it is committed before it is judged."""
+        return self.reply is not None and 200 <= self.reply.http_status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the client works with."""
+
+    provider: Provider
+    commits: Commits
+    limits: Limits
+    retry: RetryPolicy
+    clock: Clock
+    stop: Stop
+    news: News
+
+
+class Client:
+    """Answers rows, many at a time; `journal` is the journal's identity, `first_attempt` a free number."""
+
+    def __init__(self, parts: Parts, journal: str, first_attempt: int) -> None:
+        self._parts = parts
+        self._journal = journal
+        self._next_attempt = first_attempt
+        self._refusals = 0
+        self._refused_at = float("-inf")
+
+    async def answer(self, task: Task) -> None:
+        """Bring a row to its end, which is then in the journal.
+
+        Raises `Stopped` where the run ends first (the row stays without a result), and `JournalError`.
+        """
+        parts = self._parts
+        try:
+            body = parts.provider.encode(task.request)
+        except UsageError as error:  # a row's own model may need a folder that the run does not
+            await self._fail(
+                task, _Attempt(0, task.attempts, 0.0, 0.0, None), AttemptFailed(str(error), code="USAGE")
+            )
+            return
+        ids = RequestIds.of(self._journal, task.row_key)
+        began = parts.clock.monotonic()
+        number = 0
+        while True:
+            number += 1
+            async with parts.limits.slot():
+                lost = await self._send(task, body, ids, number)
+            if lost is None:
+                return
+            delay = self._delay(task, lost, number, began)
+            self._publish_lost(task, lost.error, number, delay)
+            if delay is None:
+                await self._fail(task, lost.made, lost.error)
+                return
+            with parts.stop.interruptible():
+                await parts.clock.sleep(delay)
+
+    async def _send(self, task: Task, body: bytes, ids: RequestIds, number: int) -> _Lost | None:
+        """Make one attempt; returns None when the row has its answer, else what was lost."""
+        parts = self._parts
+        if parts.stop.requested:
+            raise Stopped
+        attempt, self._next_attempt = self._next_attempt, self._next_attempt + 1
+        counted = task.attempts + number
+        await parts.commits.commit(Intent(attempt, task.row_key, counted, parts.clock.time()))
+        sent_at = parts.clock.monotonic()
+        try:
+            reply = await parts.provider.send(body, ids, number)
+        except AttemptFailed as error:
+            return self._lost(error, self._made(attempt, counted, sent_at, None))
+        made = self._made(attempt, counted, sent_at, reply)
+        if made.is_receipt:
+            await parts.commits.commit(Receipt(attempt, reply, parts.clock.time(), made.latency_s))
+        try:
+            completion = parts.provider.judge(reply)
+        except AttemptFailed as error:
+            return self._lost(error, made)
+        self._trusted()
+        self._succeed(task, made, completion)
+        return None
+
+    def _made(self, attempt: int, counted: int, sent_at: float, reply: Reply | None) -> _Attempt:
+        return _Attempt(attempt, counted, sent_at, self._parts.clock.monotonic() - sent_at, reply)
+
+    def _lost(self, error: AttemptFailed, made: _Attempt) -> _Lost:
+        self._parts.commits.defer(Outcome(made.attempt, _OUTCOMES[error.billed], error.code))
+        if made.reply is not None and error.stops_run is None:
+            self._trusted()
+        return _Lost(error, made)
+
+    def _succeed(self, task: Task, made: _Attempt, completion: Completion) -> None:
+        # The receipt is on disk, and these follow from it: they need not be waited for.
+        self._parts.commits.defer(Outcome(made.attempt, "answered", None))
+        self._parts.commits.defer(
+            answered(
+                task.row_key, made.attempt, made.number, completion, made.latency_s, self._parts.clock.time()
+            )
+        )
+        self._parts.news.publish(
+            RowFinished(task.row_key, Status.OK, completion.usage, made.number, made.latency_s, None, None)
+        )
+
+    async def _fail(self, task: Task, made: _Attempt, error: AttemptFailed) -> None:
+        parts, now = self._parts, self._parts.clock.time()
+        if made.reply is not None and not made.is_receipt:
+            parts.commits.defer(Receipt(made.attempt, made.reply, now, made.latency_s))
+        await parts.commits.commit(
+            Result(
+                task.row_key,
+                made.attempt,
+                Status.FAILED,
+                made.number,
+                _NO_USAGE,
+                error.code,
+                str(error),
+                made.latency_s,
+                now,
+            )
+        )
+        parts.news.publish(
+            RowFinished(
+                task.row_key, Status.FAILED, _NO_USAGE, made.number, made.latency_s, error.code, str(error)
+            )
+        )
+
+    def _delay(self, task: Task, lost: _Lost, number: int, began: float) -> float | None:
+        error, now = lost.error, self._parts.clock.monotonic()
+        if error.stops_run is not None:
+            if task.own_model and error.code == "PERMISSION_DENIED":
+                return None  # the row named a model of its own that is not ours to use
+            self._refused(error, lost.made.sent_at, now)
+        return self._parts.retry.delay(error, number, now - began)
+
+    def _refused(self, error: AttemptFailed, sent_at: float, now: float) -> None:
+        """Count refusals that followed each other; those that were in flight together are one."""
+        self._parts.limits.doubt()
+        if sent_at < self._refused_at or error.stops_run is None:
+            return
+        self._refusals += 1
+        self._refused_at = now
+        if self._refusals >= REFUSALS_THAT_STOP:
+            self._parts.stop.request(f"The service refused the run ({error.code}): {error}", error.stops_run)
+
+    def _trusted(self) -> None:
+        self._refusals = 0
+        self._parts.limits.trust()
+
+    def _publish_lost(self, task: Task, error: AttemptFailed, number: int, delay: float | None) -> None:
+        self._parts.news.publish(
+            AttemptLost(task.row_key, number, error.code, str(error), error.billed, error.slow_down, delay)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """An attempt that brought no usable answer."""
+
+    error: AttemptFailed
+    made: _Attempt
+
+
+def answered(
+    row_key: str, attempt: int, attempts: int, completion: Completion, latency_s: float | None, now: float
+) -> Result:
+    """Return the result of a row whose receipt holds this completion."""
+    return Result(row_key, attempt, Status.OK, attempts, completion.usage, None, None, latency_s, now)

@@ -1,0 +1,166 @@
+"""What happens in a run, as frozen news; progress, logs and metrics subscribe.
+
+The floors that do the work publish and know no subscriber. Every event becomes one JSON line under `--json`:
+its class name in snake case as `event`, and its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from batch.errors import Billed, ExitCode
+from batch.records import Status, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The input was counted and the journal opened: `rows` in the input, `answered` in the journal."""
+
+    rows: int
+    answered: int
+    model: str
+    concurrency: int
+    output: str
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSkipped:
+    """Rows that need no request: they have an answer already, or are invalid."""
+
+    answered: int
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowFinished:
+    """A row has its answer, or failed for good; its receipt is committed."""
+
+    row_key: str
+    status: Status
+    usage: Usage
+    attempts: int
+    latency_s: float
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """A request brought no usable answer; the row is asked again after `delay_s`, or fails where None."""
+
+    row_key: str
+    number: int
+    error_code: str
+    error_message: str
+    billed: Billed
+    slow_down: bool
+    delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The run stops before its end: no more rows are begun."""
+
+    reason: str
+    exit_code: ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user should know and that is no failure."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """The requests are done; the output is being written."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run's summary: output rows by status, tokens that the service stated, and how it was done."""
+
+    output: str
+    rows: dict[str, int]
+    input_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    requests: int
+    retries: int
+    maybe_billed: int
+    unknown_billed: int
+    duration_s: float
+    emulated: bool
+    reason: str
+    exit_code: ExitCode
+
+
+Event: TypeAlias = (
+    RunStarted | RowsSkipped | RowFinished | AttemptLost | Stopping | Notice | Exporting | RunFinished
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened so far in this run, counted from the news."""
+
+    rows: int = 0
+    answered_before: int = 0
+    ok: int = 0
+    failed: int = 0
+    invalid: int = 0
+    lost: int = 0
+    retries: int = 0
+    maybe_billed: int = 0
+    input_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests have ended."""
+        return self.ok + self.lost
+
+    @property
+    def finished(self) -> int:
+        """Return how many input rows need nothing more."""
+        return self.answered_before + self.ok + self.failed + self.invalid
+
+    def note(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case RunStarted():
+                self.rows = event.rows
+            case RowsSkipped():
+                self.answered_before += event.answered
+                self.invalid += event.invalid
+            case RowFinished():
+                self.ok += event.status is Status.OK
+                self.failed += event.status is not Status.OK
+                self.input_tokens += event.usage.input_tokens or 0
+                self.completion_tokens += event.usage.completion_tokens or 0
+            case AttemptLost():
+                self.lost += 1
+                self.retries += event.delay_s is not None
+                self.maybe_billed += event.billed is not Billed.NO
+
+
+@dataclass(slots=True)
+class News:
+    """Where events are published and read."""
+
+    subscribers: list[Callable[[Event], None]] = field(default_factory=list)
+
+    def publish(self, event: Event) -> None:
+        """Tell every subscriber, in the order of their subscription."""
+        for subscriber in self.subscribers:
+            subscriber(event)
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> None:
+        """Add a subscriber."""
+        self.subscribers.append(subscriber)

@@ -1,0 +1,79 @@
+"""Grouped commits: many rows wait for one write to the disk.
+
+Whatever was handed in while the last group was being written is the next group, so the group grows with the
+load and a lone row waits for nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+
+from batch.errors import ChatbatchError
+from batch.journal.entries import Write
+from batch.journal.store import Journal
+
+
+@dataclass(slots=True)
+class _Group:
+    writes: list[Write] = field(default_factory=list)
+    done: anyio.Event = field(default_factory=anyio.Event)
+    error: ChatbatchError | None = None
+
+
+class Commits:
+    """The one writer of a journal; `serve` runs as a task beside those that commit."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._group = _Group()
+        self._wake = anyio.Event()
+        self._closing = False
+        self.error: ChatbatchError | None = None
+
+    async def commit(self, write: Write) -> None:
+        """Return when the entry is on disk, with everything that was handed in before it.
+
+        Raises `JournalError` when it could not be written.
+        """
+        group = self._group
+        group.writes.append(write)
+        self._wake.set()
+        await group.done.wait()
+        if group.error is not None:
+            raise group.error
+
+    def defer(self, write: Write) -> None:
+        """Hand in an entry that follows from entries on disk already; it goes with the next group."""
+        self._group.writes.append(write)
+
+    async def serve(self) -> None:
+        """Write groups until `close`; the last group is written then.
+
+        Not to be cancelled, so that what was received while a run is being ended is still committed. The
+        first failure stays in `error`.
+        """
+        with anyio.CancelScope(shield=True):
+            while not self._closing:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                await self._write_group()
+            await self._write_group()
+
+    def close(self) -> None:
+        """Let `serve` write what is left and end."""
+        self._closing = True
+        self._wake.set()
+
+    async def _write_group(self) -> None:
+        group, self._group = self._group, _Group()
+        try:
+            if group.writes:
+                await anyio.to_thread.run_sync(self._journal.apply, group.writes)
+        except ChatbatchError as error:
+            group.error = error
+            self.error = self.error or error
+        finally:
+            group.done.set()

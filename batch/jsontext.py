@@ -1,0 +1,51 @@
+"""JSON text and the typed shape of what it holds; the one home of orjson.
+
+Everything that was parsed is a `Json`, never `Any`: whoever reads it asks with `isinstance`. Knows nothing
+of conversations.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import orjson
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+JsonObject: TypeAlias = "dict[str, Json]"
+
+
+class NotJson(ValueError):
+    """The text is not JSON; the message says where."""
+
+
+def parse(text: bytes | str) -> Json:
+    """Return the value that a JSON text stands for.
+
+    Raises `NotJson` for anything outside RFC 8259: NaN, bytes that are not UTF-8, lone surrogates, integers
+    that are not numbers of 64 bits become floats as in JavaScript.
+    """
+    try:
+        value: Json = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(str(error)) from None
+    return value
+
+
+def encode(value: Json) -> bytes:
+    """Return compact JSON in UTF-8, keys in the order in which they stand."""
+    return orjson.dumps(value)
+
+
+def encode_text(value: Json) -> str:
+    """Return compact JSON as text, for a column or a line of output."""
+    return orjson.dumps(value).decode()
+
+
+def canonical(value: Json) -> bytes:
+    """Return compact JSON with sorted keys: equal values give equal bytes, so it can be hashed."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def pretty(value: Json) -> str:
+    """Return indented JSON for a person's eyes."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,201 @@
+"""How the text of a setting becomes a value: durations, rates, shares, switches.
+
+Every function takes the text and raises `ValueError` with half a sentence that says what is accepted.
+`0` and `off` mean "none" wherever a limit is meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_SECONDS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+KEPT_TYPES = ("string", "int", "float", "bool", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `count` requests in any `seconds`."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        units = {1: "s", 60: "min", 3600: "h", 86400: "d"}
+        return f"{self.count}/{units[self.seconds]}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many rows may fail: a `count`, or a `percent` of all rows where it is set."""
+
+    count: int
+    percent: float | None
+
+    def exceeded(self, failed: int, rows: int) -> bool:
+        """Return whether `failed` of `rows` are more than allowed."""
+        if self.percent is None:
+            return failed > self.count
+        return failed * 100 > self.percent * rows
+
+
+@dataclass(frozen=True, slots=True)
+class KeptField:
+    """A field of JSON Lines rows that becomes an output column of one of `KEPT_TYPES`."""
+
+    name: str
+    type: str
+
+
+def is_off(text: str) -> bool:
+    """Return whether a text says "none"."""
+    return text.strip().lower() in {"0", "off", "none", "no"}
+
+
+def boolean(text: str) -> bool:
+    """Parse yes or no."""
+    word = text.strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 0; `off` is 0."""
+    if is_off(text):
+        return 0
+    if not re.fullmatch(r"\d{1,15}", text.strip()):
+        raise ValueError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def count_or_off(text: str) -> int | None:
+    """Parse a whole number above 0, or `off`."""
+    return count(text) or None
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1."""
+    if not re.fullmatch(r"\d{1,15}", text.strip()) or int(text) == 0:
+        raise ValueError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def temperature(text: str) -> float:
+    """Parse a number from 0 to 1, the range that the service accepts."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number from 0 to 1") from None
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text!r} is outside 0 to 1")
+    return value
+
+
+def duration(text: str) -> float:
+    """Parse a duration above 0 into seconds: `90`, `30s`, `5m`, `7h`, `1h30m`."""
+    word = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", word):
+        seconds = float(word)
+    elif word and re.fullmatch(rf"(?:{_DURATION_PART.pattern})+", word):
+        seconds = sum(
+            float(number) * (0.001 if unit == "ms" else _SECONDS[unit])
+            for number, unit in _DURATION_PART.findall(word)
+        )
+    else:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 7h or 1h30m")
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is not longer than nothing")
+    return seconds
+
+
+def duration_or_off(text: str) -> float | None:
+    """Parse a duration, or `off`."""
+    return None if is_off(text) else duration(text)
+
+
+def rate_limit(text: str) -> RateLimit | None:
+    """Parse `10/s`, `5000/h`, `off`."""
+    if is_off(text):
+        return None
+    match = re.fullmatch(r"(\d{1,12})\s*/\s*([a-z]+)", text.strip().lower())
+    if match is None or match[2] not in _SECONDS:
+        raise ValueError(f"{text!r} is not a rate such as 10/s, 300/min, 5000/h or 100000/d")
+    return RateLimit(int(match[1]), _SECONDS[match[2]]) if int(match[1]) else None
+
+
+def failure_limit(text: str) -> FailureLimit:
+    """Parse `20` or `2.5%`; `off` allows all."""
+    word = text.strip().lower()
+    if word == "off":
+        return FailureLimit(0, 100.0)
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", word):
+        if float(match[1]) > 100:
+            raise ValueError(f"{text!r} is more than 100 %")
+        return FailureLimit(0, float(match[1]))
+    if not re.fullmatch(r"\d{1,15}", word):
+        raise ValueError(f"{text!r} is neither a number of rows nor a percentage such as 2%")
+    return FailureLimit(int(word), None)
+
+
+def kept_field(text: str) -> KeptField:
+    """Parse `NAME` or `NAME:TYPE`."""
+    name, separator, kind = text.rpartition(":")
+    if not separator:
+        name, kind = text, "string"
+    if not name or kind not in KEPT_TYPES:
+        raise ValueError(f"{text!r} is not NAME or NAME:TYPE, with a type of {', '.join(KEPT_TYPES)}")
+    return KeptField(name, kind)
+
+
+def base_url(text: str) -> str:
+    """Parse an `http://` or `https://` address without a query."""
+    parts = urlsplit(text.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is not an address such as https://llm.api.cloud.yandex.net")
+    if parts.username or parts.password:
+        raise ValueError("an address must not carry a password")
+    return text.strip().rstrip("/")
+
+
+def path(text: str) -> Path:
+    """Parse a path; `~` is the home folder."""
+    if not text.strip():
+        raise ValueError("an empty path")
+    return Path(text).expanduser()
+
+
+def text_or_file(text: str) -> str:
+    """Return the text, or the contents of the file that `@FILE` names."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).expanduser().read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise ValueError(f"cannot read {text[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{text[1:]} is not UTF-8 text") from None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean X?)` for the known word that is most like this one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,65 @@
+"""One request body, as in the service's guide: posted as it stands, and the answer as it comes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+import anyio
+
+from batch.errors import CredentialsError, InputError
+from batch.jsontext import NotJson, encode, parse
+from batch.plan.opening import Access, find_access, reached
+from batch.providers.base import Channel
+from batch.providers.failures import failure
+from batch.providers.yandex import COMPLETION_PATH, HOST, Models
+from batch.records import Reply
+from batch.settings import Settings
+from batch.transport import open_client
+
+
+def send(settings: Settings, body: bytes, environment: Mapping[str, str]) -> bytes:
+    """Post a body to the completion method and return the service's answer, byte for byte.
+
+    A placeholder that the guide left in `modelUri` is replaced by the folder of the environment; nothing else
+    is touched. Raises `AttemptFailed` with the service's code and message for anything but 200, and
+    `InputError` for a body that is no JSON object.
+    """
+    access = find_access(settings, environment)
+    prepared = _with_folder(body, access)
+    with reached(access) as reachable:
+        reply = anyio.run(_post, reachable, prepared)
+    if reply.http_status != 200:
+        error = failure(reply)
+        sentence = f"The service answered {reply.http_status} {error.code}: {error}"
+        if error.stops_run is not None:
+            raise CredentialsError(sentence)
+        error.args = (sentence,)
+        raise error
+    return reply.body
+
+
+def _with_folder(body: bytes, access: Access) -> bytes:
+    try:
+        value = parse(body)
+    except NotJson as error:
+        raise InputError(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InputError("The body is not a JSON object such as the guide's.")
+    model = value.get("modelUri")
+    if not isinstance(model, str) or "://" not in model:
+        return body
+    uri = Models(access.folder).uri(model)
+    return body if uri == model else encode({**value, "modelUri": uri})
+
+
+async def _post(access: Access, body: bytes) -> Reply:
+    settings, credentials = access.settings, access.credentials
+    auth = credentials.auth(access.folder)
+    async with open_client(settings.timeout, auth, use_proxies=not settings.emulate) as http:
+        url = (settings.base_url or HOST) + COMPLETION_PATH
+        channel = Channel(http, url, credentials.redact, settings.timeout)
+        headers = {"x-client-request-id": str(uuid.uuid4())}
+        if not settings.data_logging:
+            headers["x-data-logging-enabled"] = "false"
+        return await channel.post(body, headers)

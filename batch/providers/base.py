@@ -1,0 +1,83 @@
+"""What a provider is: the one seam between a request of ours and a service's wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import httpx
+
+from batch.errors import AttemptFailed, Billed
+from batch.records import Completion, Reply, Request, RequestIds
+
+
+class Provider(Protocol):
+    """A service: how it is asked, and what its answers mean.
+
+    `encode` and `judge` are pure, so that answers can be judged again from the journal, years later.
+    """
+
+    def identity(self, model: str) -> str:
+        """Return a model's name without the account that pays for it: equal models, equal names."""
+        ...
+
+    def model_uri(self, model: str) -> str:
+        """Return a model as the service names it; raises `UsageError` where that cannot be told."""
+        ...
+
+    def encode(self, request: Request) -> bytes:
+        """Return the request's body exactly as the service defines it."""
+        ...
+
+    async def send(self, body: bytes, ids: RequestIds, number: int) -> Reply:
+        """Send a body as the row's attempt `number` (from 1) and return what came back, whatever its status.
+
+        Raises `AttemptFailed` where no whole answer came.
+        """
+        ...
+
+    def judge(self, reply: Reply) -> Completion:
+        """Return the completion that a reply holds; raises `AttemptFailed` where it holds none."""
+        ...
+
+
+class Channel:
+    """Posts bodies to one address and returns replies, with secrets removed from everything but answers."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, redact: Callable[[bytes], bytes], timeout_s: float
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._redact = redact
+        self._timeout_s = timeout_s
+
+    async def post(self, body: bytes, headers: dict[str, str]) -> Reply:
+        """Post a JSON body; `timeout_s` bounds the whole exchange, so a trickling answer hangs no row."""
+        with anyio.move_on_after(self._timeout_s):
+            response = await self._client.post(
+                self._url, content=body, headers={"Content-Type": "application/json", **headers}
+            )
+            content = response.content if response.is_success else self._redact(response.content)
+            return Reply(
+                response.status_code,
+                content,
+                _seconds(response.headers.get("retry-after")),
+                response.headers.get("x-request-id"),
+            )
+        raise AttemptFailed(
+            f"no answer within {self._timeout_s:g} s",
+            code="READ_TIMEOUT",
+            retryable=True,
+            billed=Billed.MAYBE,
+        )
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return a Retry-After in seconds; its other form, a date, is passed over (RFC 9110, 10.2.3)."""
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86400 else None

@@ -1,0 +1,171 @@
+"""JSON Lines: one row a line, one line at a time, whatever the compression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from batch.errors import RowInvalid
+from batch.jsontext import Json, JsonObject, NotJson, encode_text, parse
+from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping
+from batch.readers.dialects import Reading, interpret, row_id
+from batch.readers.messages import kind
+from batch.records import Chunk, Message, Options, Problem, Row
+from batch.storage import InputFile, blocks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_OPTIONS = Options()
+
+
+class JsonLinesReader:
+    """Reads files of JSON Lines as one input; blank lines are no rows."""
+
+    columns: pa.Schema | None = None
+
+    def __init__(self, files: Sequence[InputFile], mapping: ColumnMapping) -> None:
+        self._files = files
+        self._mapping = mapping
+
+    def count(self) -> int:
+        """Return the number of lines that are not blank."""
+        return sum(1 for item in self._files for _ in _lines(blocks(item)))
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the rows, `CHUNK_ROWS` at a time."""
+        rows: list[Row] = []
+        position = 0
+        for item in self._files:
+            for number, line in _lines(blocks(item)):
+                rows.append(self._row(position, item.name, number, line))
+                position += 1
+                if len(rows) == CHUNK_ROWS:
+                    yield Chunk(rows)
+                    rows = []
+        if rows:
+            yield Chunk(rows)
+
+    def _row(self, position: int, file: str, number: int, line: bytes | int) -> Row:
+        fields: JsonObject = {}
+        identity = None
+        try:
+            fields = _object(line)
+            identity = row_id(fields, self._mapping)
+            reading = interpret(fields, self._mapping)
+        except RowInvalid as error:
+            problem = Problem(str(error), error.hint)
+            extra, kept = self._carried(fields, None)
+            return Row(
+                position,
+                file,
+                number,
+                None,
+                (),
+                _NO_OPTIONS,
+                None,
+                problem,
+                identity or _id(fields),
+                extra,
+                kept,
+            )
+        extra, kept = self._carried(fields, reading)
+        return Row(
+            position,
+            file,
+            number,
+            reading.dialect,
+            reading.messages,
+            reading.options,
+            reading.model,
+            None,
+            identity,
+            extra,
+            kept,
+        )
+
+    def _carried(self, fields: JsonObject, reading: Reading | None) -> tuple[str | None, tuple[Json, ...]]:
+        """Return what the row carries into the output: its other fields as JSON, and the kept ones."""
+        kept = tuple(_fitting(fields.get(item.name), item.type) for item in self._mapping.keep)
+        lifted: set[str | None] = {
+            item.name for item, value in zip(self._mapping.keep, kept, strict=True) if value is not None
+        }
+        lifted |= {self._mapping.id_column or "id"}
+        if reading is not None and all(_is_plain(message) for message in reading.messages):
+            lifted.add(reading.consumed)
+        extra: JsonObject = {name: value for name, value in fields.items() if name not in lifted}
+        return encode_text(extra) if extra else None, kept
+
+
+def _fitting(value: Json, kind: str) -> Json:
+    """Return a kept value where it is of its column's type; others stay in `extra`, so nothing is lost."""
+    if value is None:
+        return None
+    if kind == "json":
+        return encode_text(value)
+    if isinstance(value, bool) or kind == "bool":
+        return value if isinstance(value, bool) and kind == "bool" else None
+    if kind == "string":
+        return value if isinstance(value, str) else None
+    if kind == "int":
+        return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _is_plain(message: Message) -> bool:
+    return message.text is not None
+
+
+def _id(fields: JsonObject) -> str | None:
+    value = fields.get("id")
+    return value if isinstance(value, str) else None
+
+
+def _object(line: bytes | int) -> JsonObject:
+    if isinstance(line, int):
+        raise RowInvalid(
+            f"the row is longer than {MAX_ROW_BYTES >> 20} MB",
+            hint="no model reads so much; shorten or split it",
+        )
+    try:
+        value = parse(line)
+    except NotJson as error:
+        raise _unreadable(line, error) from None
+    if not isinstance(value, dict):
+        raise RowInvalid(f"the line is {kind(value)}, not a JSON object", hint='write {"messages": […]}')
+    return value
+
+
+def _unreadable(line: bytes, error: NotJson) -> RowInvalid:
+    try:
+        line.decode()
+    except UnicodeDecodeError as wrong:
+        return RowInvalid(f"byte {wrong.start + 1} of the line is not UTF-8", hint="save the file in UTF-8")
+    return RowInvalid(f"the line is not JSON: {error}", hint="write one JSON object on each line")
+
+
+def _lines(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes | int]]:
+    """Yield (number from 1, line) for every line that is not blank.
+
+    A line longer than `MAX_ROW_BYTES` is not held: its length comes in its place.
+    """
+    number, rest, skipped = 0, b"", 0
+    for block in stream:
+        pieces = (rest + block).split(b"\n")
+        if not number and pieces[0].startswith(_BYTE_ORDER_MARK):
+            pieces[0] = pieces[0][len(_BYTE_ORDER_MARK) :]
+        rest = pieces.pop()
+        for piece in pieces:
+            number += 1
+            if skipped or len(piece) > MAX_ROW_BYTES:
+                yield number, skipped + len(piece)
+                skipped = 0
+            elif piece and not piece.isspace():
+                yield number, piece
+        if len(rest) > MAX_ROW_BYTES:
+            skipped, rest = skipped + len(rest), b""
+    if skipped:
+        yield number + 1, skipped + len(rest)
+    elif rest and not rest.isspace():
+        yield number + 1, rest.removeprefix(_BYTE_ORDER_MARK) if not number else rest

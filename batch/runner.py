@@ -1,0 +1,134 @@
+"""Many rows: one producer, a bounded stream, workers that pull from it, and a clean end.
+
+Memory does not grow with the input: the producer is a few batches ahead, and every worker holds one row.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from batch.client import Client, Task
+from batch.clock import Clock
+from batch.errors import ChatbatchError, ExitCode
+from batch.events import News, RowsSkipped
+from batch.journal import Commits
+from batch.stopping import Stop, Stopped
+
+# Rows that wait to be asked again hold a worker but no slot, so there are more workers than slots.
+WORKERS_PER_SLOT = 2
+_SIGNALS = {
+    signal.SIGINT: ("interrupted", ExitCode.INTERRUPTED),
+    signal.SIGTERM: ("terminated", ExitCode.TERMINATED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of the input, in order: those to be answered, and how many need nothing."""
+
+    tasks: Sequence[Task]
+    skipped: RowsSkipped
+
+
+class Runner:
+    """Answers all tasks; `grace_s` is how long rows in flight may finish after a signal."""
+
+    def __init__(
+        self, client: Client, commits: Commits, *, stop: Stop, clock: Clock, news: News, grace_s: float
+    ) -> None:
+        self._client = client
+        self._commits = commits
+        self._stop = stop
+        self._clock = clock
+        self._news = news
+        self._grace_s = grace_s
+        self._ready: deque[Task] = deque()
+        self._refill = anyio.Lock()
+        self._error: ChatbatchError | None = None
+
+    async def run(self, batches: Iterator[Batch], slots: int) -> None:
+        """Answer the tasks of all batches with `slots` requests at once, until they end or the run stops.
+
+        Raises what ended it before that (a journal that cannot be written, an input that broke off); the
+        reason and the exit code of an orderly stop are the `Stop`'s.
+        """
+        self._send, self._receive = anyio.create_memory_object_stream[Sequence[Task]](1)
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._commits.serve)
+            beside.start_soon(self._listen, beside.cancel_scope)
+            try:
+                await self._answer_all(batches, slots * WORKERS_PER_SLOT)
+            finally:
+                self._commits.close()
+                beside.cancel_scope.cancel()  # the listener; what is left to commit is committed
+        if error := self._error or self._commits.error:
+            raise error
+
+    async def _answer_all(self, batches: Iterator[Batch], workers: int) -> None:
+        async with anyio.create_task_group() as rows, self._receive:
+            rows.start_soon(self._end_grace, rows.cancel_scope)
+            async with anyio.create_task_group() as working:
+                working.start_soon(self._produce, batches)
+                for _ in range(workers):
+                    working.start_soon(self._work)
+            rows.cancel_scope.cancel()
+
+    async def _produce(self, batches: Iterator[Batch]) -> None:
+        with self._send:
+            try:
+                while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+                    self._news.publish(batch.skipped)
+                    with self._stop.interruptible():
+                        await self._send.send(batch.tasks)
+            except Stopped:
+                return
+            except ChatbatchError as error:
+                self._give_up(error)
+
+    async def _work(self) -> None:
+        try:
+            while (task := await self._next()) is not None:
+                await self._client.answer(task)
+        except Stopped:
+            return
+        except ChatbatchError as error:
+            self._give_up(error)
+
+    async def _next(self) -> Task | None:
+        while not self._ready:
+            async with self._refill:  # one worker fetches, the others wait for it
+                if self._ready:
+                    break
+                try:
+                    self._ready.extend(await self._receive.receive())
+                except anyio.EndOfStream:
+                    return None
+        return None if self._stop.requested else self._ready.popleft()
+
+    def _give_up(self, error: ChatbatchError) -> None:
+        if self._error is None:
+            self._error = error
+        self._stop.request(str(error), error.exit_code)
+
+    async def _listen(self, everything: anyio.CancelScope) -> None:
+        """Turn the first SIGINT or SIGTERM into an orderly end, the second into an immediate one."""
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            async for received in signals:
+                reason, code = _SIGNALS[received]
+                if not self._stop.request(reason, code):
+                    self._stop.at_once = True
+                    everything.cancel()
+                    return
+
+    async def _end_grace(self, rows: anyio.CancelScope) -> None:
+        """After a signal, let rows in flight finish for the grace; then leave them (they stay in doubt)."""
+        await self._stop.wait()
+        if self._stop.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            await self._clock.sleep(self._grace_s)
+            rows.cancel()

@@ -1,0 +1,327 @@
+"""Every setting of a run, declared once.
+
+A field of `Settings` is a flag, an environment variable (`CHATBATCH_…`), a key of a job file and a line of
+the documentation; the command line derives all of them from here. Values arrive as text and are parsed by
+the setting's own function, so that a wrong one gets the same sentence wherever it came from. Imports no
+command-line library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from batch import parsing
+from batch.errors import UsageError
+from batch.parsing import FailureLimit, KeptField, RateLimit
+
+T = TypeVar("T")
+ENVIRONMENT_PREFIX = "CHATBATCH_"
+
+Value: TypeAlias = "str | bool | tuple[str, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One declared setting: how it is written, what it means, and how its text becomes a value."""
+
+    name: str
+    section: str
+    help: str
+    short: str
+    metavar: str
+    many: bool
+    switch: bool
+    negative: bool
+    parse: Callable[[str], object]
+    default: object
+
+    @property
+    def flag(self) -> str:
+        """Return the long flag, such as `--max-tokens`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable, such as `CHATBATCH_MAX_TOKENS`."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+def _setting(
+    default: T,
+    help: str,  # noqa: A002 - the word that every command line uses
+    *,
+    section: str,
+    parse: Callable[[str], object] = str,
+    short: str = "",
+    metavar: str = "TEXT",
+    many: bool = False,
+    switch: bool = False,
+    negative: bool = False,
+) -> T:
+    declared = {
+        "section": section,
+        "help": help,
+        "parse": parse,
+        "short": short,
+        "metavar": metavar,
+        "many": many,
+        "switch": switch,
+        "negative": negative,
+    }
+    return field(default=default, metadata=declared)
+
+
+_ROWS, _MODEL, _SERVICE = "Rows", "Model", "Service"
+_PACE, _STOP, _SHOW = "Pace and retries", "When to stop", "Output and progress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one run, parsed; seconds for durations, None where nothing was set."""
+
+    output: Path | None = _setting(
+        None,
+        "Where the answers go: .parquet, or .jsonl for JSON Lines.",
+        section=_SHOW,
+        parse=parsing.path,
+        short="-o",
+        metavar="OUT",
+    )
+    journal: Path | None = _setting(
+        None, "The journal's file. [default: OUT.journal]", section=_SHOW, parse=parsing.path, metavar="FILE"
+    )
+    model: str = _setting(
+        "yandexgpt-lite",
+        "A model's name, name/version, or a full gpt:// URI.",
+        section=_MODEL,
+        short="-m",
+        metavar="MODEL",
+    )
+    folder: str | None = _setting(
+        None,
+        "The cloud folder that pays. [default: YC_FOLDER_ID or FOLDER_ID]",
+        section=_SERVICE,
+        metavar="ID",
+    )
+    provider: str = _setting("yandex", "The service to ask: yandex.", section=_SERVICE, metavar="NAME")
+    base_url: str | None = _setting(
+        None,
+        "Replaces the service's host for every method.",
+        section=_SERVICE,
+        parse=parsing.base_url,
+        metavar="URL",
+    )
+    emulate: bool = _setting(
+        False,
+        "Ask a local emulator instead of the service: nothing leaves this machine, nothing is paid.",
+        section=_SERVICE,
+        switch=True,
+    )
+    data_logging: bool = _setting(
+        True,
+        "Whether the service may keep the requests in its logs.",
+        section=_SERVICE,
+        switch=True,
+        negative=True,
+    )
+    system: str | None = _setting(
+        None,
+        "System prompt for rows that have none of their own; @FILE reads it from a file.",
+        section=_ROWS,
+        parse=parsing.text_or_file,
+        short="-s",
+    )
+    prompt_column: str | None = _setting(
+        None, "The field or column that holds the user's text.", section=_ROWS, metavar="NAME"
+    )
+    template: str | None = _setting(
+        None,
+        'The user\'s text made from fields: "Summarise: {text}"; @FILE reads it from a file.',
+        section=_ROWS,
+        parse=parsing.text_or_file,
+    )
+    id_column: str | None = _setting(
+        None,
+        "The field or column that names a row; its value is the row's key.",
+        section=_ROWS,
+        metavar="NAME",
+    )
+    keep: tuple[KeptField, ...] = _setting(
+        (),
+        "Lift a field of JSON Lines rows into a column of its own; types: string, int, float, bool, json.",
+        section=_ROWS,
+        parse=parsing.kept_field,
+        metavar="NAME[:TYPE]",
+        many=True,
+    )
+    temperature: float | None = _setting(
+        None, "0 to 1. [default: the service's, 0.3]", section=_MODEL, parse=parsing.temperature, metavar="X"
+    )
+    max_tokens: int | None = _setting(
+        None,
+        "The longest answer, in tokens. [default: the service's]",
+        section=_MODEL,
+        parse=parsing.positive,
+        metavar="N",
+    )
+    concurrency: int = _setting(
+        10, "How many requests run at once.", section=_PACE, parse=parsing.positive, metavar="N"
+    )
+    limit: tuple[RateLimit, ...] = _setting(
+        (),
+        "At most N requests per s, min, h or d, such as 10/s or 5000/h; repeatable; off for none.",
+        section=_PACE,
+        parse=parsing.rate_limit,
+        metavar="N/UNIT",
+        many=True,
+    )
+    retries: int = _setting(
+        8,
+        "How often a row is asked again after a failure that may pass; 0 for never.",
+        section=_PACE,
+        parse=parsing.count,
+        metavar="N",
+    )
+    retry_timeout: float | None = _setting(
+        1800.0,
+        "How long a row may go on being asked again; off for no bound.",
+        section=_PACE,
+        parse=parsing.duration_or_off,
+        metavar="DURATION",
+    )
+    timeout: float = _setting(
+        180.0, "How long to wait for one answer.", section=_PACE, parse=parsing.duration, metavar="DURATION"
+    )
+    max_rows: int | None = _setting(
+        None,
+        "Send at most so many rows in this run; the rest stays pending.",
+        section=_STOP,
+        parse=parsing.count_or_off,
+        metavar="N",
+    )
+    max_failed: FailureLimit = _setting(
+        FailureLimit(0, None),
+        "How many rows may fail before the exit code says so: a number or a share.",
+        section=_STOP,
+        parse=parsing.failure_limit,
+        metavar="N|P%",
+    )
+    grace: float = _setting(
+        30.0,
+        "How long rows in flight may finish after the first Ctrl-C or SIGTERM.",
+        section=_STOP,
+        parse=parsing.duration,
+        metavar="DURATION",
+    )
+    error_on_empty: bool = _setting(
+        False, "Exit with code 9 when there is nothing to do.", section=_STOP, switch=True
+    )
+    dry_run: bool = _setting(
+        False,
+        "Read the input and say what would be sent and where each setting came from; send nothing.",
+        section=_STOP,
+        switch=True,
+        short="-n",
+    )
+    stats: float | None = _setting(
+        60.0,
+        "How often to print a line of progress where there is no terminal; off for never.",
+        section=_SHOW,
+        parse=parsing.duration_or_off,
+        metavar="DURATION",
+    )
+    quiet: bool = _setting(
+        False, "Say nothing unless something is wrong.", section=_SHOW, switch=True, short="-q"
+    )
+    json: bool = _setting(
+        False, "Write events and the summary as JSON lines to stdout.", section=_SHOW, switch=True
+    )
+    verbose: int = _setting(
+        0,
+        "Say more: -v names every retry and failure, -vv shows tracebacks.",
+        section=_SHOW,
+        parse=parsing.count,
+        short="-v",
+        metavar="N",
+    )
+
+
+def declared() -> Sequence[Declared]:
+    """Return every setting, in the order in which the help shows them."""
+    return _DECLARED
+
+
+def _declare() -> tuple[Declared, ...]:
+    return tuple(Declared(name=item.name, default=item.default, **item.metadata) for item in fields(Settings))
+
+
+_DECLARED = _declare()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values of one origin, by setting's name; `origin` is what the user is told, such as `flag`."""
+
+    origin: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force, and for each the origin of its value."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def from_environment(environment: Mapping[str, str]) -> Layer:
+    """Return the layer of `CHATBATCH_…` variables; empty ones count as not set.
+
+    Raises `UsageError` for a variable that names no setting: a misspelt one would be silently ignored.
+    """
+    by_variable = {item.variable: item for item in _DECLARED}
+    values: dict[str, Value] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or not text.strip():
+            continue
+        item = by_variable.get(variable)
+        if item is None:
+            near = parsing.nearest(variable, by_variable)
+            raise UsageError(f"The environment variable {variable} names no setting{near}.")
+        values[item.name] = tuple(text.replace(",", " ").split()) if item.many else text
+    return Layer("environment", values)
+
+
+def resolve(layers: Sequence[Layer]) -> Resolved:
+    """Return the settings from `layers`, the first of which wins.
+
+    Raises `UsageError` where a value cannot be parsed, naming the flag or the variable.
+    """
+    chosen: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for item in _DECLARED:
+        origins[item.name] = "default"
+        for layer in layers:
+            value = layer.values.get(item.name)
+            if value is None or value == ():
+                continue
+            chosen[item.name] = _parse(item, value, layer.origin)
+            origins[item.name] = layer.origin
+            break
+    return Resolved(Settings(**chosen), origins)  # type: ignore[arg-type]  # each was parsed by its own field
+
+
+def _parse(item: Declared, value: Value, origin: str) -> object:
+    label = item.variable if origin == "environment" else item.flag
+    try:
+        if item.switch:
+            return value if isinstance(value, bool) else parsing.boolean(str(value))
+        if item.many:
+            texts = value if isinstance(value, tuple) else (str(value),)
+            return tuple(parsed for text in texts if (parsed := item.parse(text)) is not None)
+        return item.parse(str(value))
+    except ValueError as error:
+        raise UsageError(f"{label}: {error}.") from None

@@ -1,0 +1,176 @@
+"""Which files there are and what bytes are in them; the home of file systems and compression.
+
+Finds files, folders and globs, tells a format by the name's ending, and yields decompressed blocks. Knows
+nothing of rows.
+"""
+
+from __future__ import annotations
+
+import atexit
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
+
+import pyarrow as pa
+
+from batch.errors import InputError, UsageError
+
+BLOCK_BYTES = 1 << 20
+STANDARD_INPUT = "-"
+Compression: TypeAlias = Literal["gzip", "zstd", "bz2"]
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+class Format(Enum):
+    """What kind of rows a file holds."""
+
+    JSON_LINES = "JSON Lines"
+    PARQUET = "Parquet"
+
+
+_FORMATS = {".jsonl": Format.JSON_LINES, ".ndjson": Format.JSON_LINES, ".parquet": Format.PARQUET}
+ACCEPTED = ".jsonl, .ndjson (also .gz, .zst, .bz2), .parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file to read: `name` is how the user is told of it, `compression` an Arrow codec's name."""
+
+    path: Path
+    name: str
+    format: Format
+    compression: Compression | None = None
+
+
+def find(inputs: Sequence[str], *, leave_out: Iterable[Path] = ()) -> list[InputFile]:
+    """Return the files that files, folders and globs name, in their order, each once.
+
+    Folders are read whole, their files sorted by name; what they hold of other kinds is passed over, and so
+    are the paths in `leave_out` (the run's own output). Raises `InputError` where a path is missing, a glob
+    or a folder has nothing to read, or a named file's ending is unknown.
+    """
+    own = {path.resolve() for path in leave_out}
+    found: dict[Path, InputFile] = {}
+    for text in inputs:
+        for item in _expand(text):
+            if (resolved := item.path.resolve()) not in own:
+                found.setdefault(resolved, item)
+    if not found:
+        raise InputError(f"There is nothing to read in {', '.join(inputs) or 'the inputs'}.")
+    return list(found.values())
+
+
+def _expand(text: str) -> Iterator[InputFile]:
+    if "://" in text:
+        raise InputError(f"{text}: only files of this machine can be read; copy it here first.")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        yield from _folder(path)
+    elif path.exists():
+        yield _recognise(path)
+    elif glob.has_magic(text):
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        if not matches:
+            raise InputError(f"No file matches {text}.")
+        for match in matches:
+            yield from _folder(match) if match.is_dir() else [_recognise(match)]
+    else:
+        raise InputError(f"{text} does not exist.")
+
+
+def _folder(folder: Path) -> Iterator[InputFile]:
+    paths = sorted(path for path in folder.rglob("*") if _is_row_file(path, folder))
+    if not paths:
+        raise InputError(f"The folder {folder} holds no file that can be read ({ACCEPTED}).")
+    yield from (_recognise(path) for path in paths)
+
+
+def _is_row_file(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.is_file() and _format(path) is not None
+
+
+def _format(path: Path) -> tuple[Format, Compression | None] | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _FORMATS:
+        return _FORMATS[suffixes[-1]], None
+    compressed = len(suffixes) > 1 and suffixes[-1] in _COMPRESSIONS
+    if compressed and _FORMATS.get(suffixes[-2]) is Format.JSON_LINES:
+        return Format.JSON_LINES, _COMPRESSIONS[suffixes[-1]]
+    return None
+
+
+def _recognise(path: Path) -> InputFile:
+    known = _format(path)
+    if known is None:
+        raise InputError(f"{path}: unknown kind of file; accepted are {ACCEPTED}, and - for standard input.")
+    return InputFile(path, str(path), *known)
+
+
+def copy_standard_input(stream: BinaryIO, target: Path) -> InputFile:
+    """Copy JSON Lines from a stream into the file `target`, since the output's pass reads them again.
+
+    The copy appears under its name only when it is complete. Raises `InputError` when it cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as copy:
+            shutil.copyfileobj(stream, copy, BLOCK_BYTES)
+        os.replace(copy.name, target)
+    except OSError as error:
+        raise InputError(f"Standard input could not be copied to {target}: {error.strerror}.") from error
+    return InputFile(target, "<stdin>", Format.JSON_LINES)
+
+
+def blocks(item: InputFile) -> Iterator[bytes]:
+    """Yield a file's decompressed bytes in blocks of about a mebibyte; flat in memory.
+
+    Raises `InputError` where the file cannot be opened, or its compression is damaged or cut off.
+    """
+    try:
+        with pa.OSFile(str(item.path), "rb") as raw:
+            if item.compression is None:
+                while block := raw.read(BLOCK_BYTES):
+                    yield block
+            elif raw.size():
+                with pa.CompressedInputStream(raw, item.compression) as stream:
+                    while block := stream.read(BLOCK_BYTES):
+                        yield block
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{item.name} cannot be read: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def ready_folder(output: Path) -> None:
+    """Make the output's folder where it is missing, and prove that it can be written.
+
+    Raises `UsageError` otherwise, so that nothing is bought that could not be kept.
+    """
+    folder = output.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be written: {error.strerror}.") from None
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file such as {output / 'answers.parquet'}.")
+
+
+def copy_to_temporary(stream: BinaryIO) -> InputFile:
+    """Copy JSON Lines from a stream into a file that ends with this process, for jobs that keep nothing."""
+    handle, name = tempfile.mkstemp(suffix=".jsonl")
+    atexit.register(Path(name).unlink, missing_ok=True)
+    with open(handle, "wb") as copy:
+        shutil.copyfileobj(stream, copy, BLOCK_BYTES)
+    return InputFile(Path(name), "<stdin>", Format.JSON_LINES)

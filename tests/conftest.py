@@ -1,0 +1,21 @@
+"""What all tests share: the event loop's name, and a clean environment without anybody's credentials."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+_PERSONAL = ("API_KEY", "IAM_TOKEN", "FOLDER_ID", "YC_API_KEY", "YC_IAM_TOKEN", "YC_FOLDER_ID")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name in _PERSONAL or name.startswith("CHATBATCH_"):
+            monkeypatch.delenv(name)
