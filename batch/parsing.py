@@ -48,6 +48,9 @@ class FailureLimit:
     count: int
     percent: float | None
 
+    def __str__(self) -> str:
+        return str(self.count) if self.percent is None else f"{self.percent:g}%"
+
     def exceeded(self, failed: int, rows: int) -> bool:
         """Return whether `failed` of `rows` are more than allowed."""
         if self.percent is None:
@@ -180,7 +183,15 @@ def path(text: str) -> Path:
     """Parse a path; `~` is the home folder."""
     if not text.strip():
         raise ValueError("an empty path")
-    return Path(text).expanduser()
+    return home_expanded(text)
+
+
+def home_expanded(text: str) -> Path:
+    """Return a path with `~` as the home folder; `~name` of no known user stays, as in a shell."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def text_or_file(text: str) -> str:
@@ -188,7 +199,7 @@ def text_or_file(text: str) -> str:
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).expanduser().read_text(encoding="utf-8").rstrip("\n")
+        return home_expanded(text[1:]).read_text(encoding="utf-8-sig").rstrip("\n")
     except OSError as error:
         raise ValueError(f"cannot read {text[1:]}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal, TypeAlias
 import pyarrow as pa
 
 from batch.errors import InputError, UsageError
+from batch.parsing import home_expanded
 
 BLOCK_BYTES = 1 << 20
 STANDARD_INPUT = "-"
@@ -58,37 +59,40 @@ def find(inputs: Sequence[str], *, leave_out: Iterable[Path] = ()) -> list[Input
     own = {path.resolve() for path in leave_out}
     found: dict[Path, InputFile] = {}
     for text in inputs:
-        for item in _expand(text):
-            if (resolved := item.path.resolve()) not in own:
-                found.setdefault(resolved, item)
+        try:
+            for path in _expand(text):
+                if (resolved := path.resolve()) not in own and resolved not in found:
+                    found[resolved] = _recognise(path)
+        except OSError as error:
+            raise InputError(f"{text} cannot be read: {_reason(error)}.") from error
     if not found:
         raise InputError(f"There is nothing to read in {', '.join(inputs) or 'the inputs'}.")
     return list(found.values())
 
 
-def _expand(text: str) -> Iterator[InputFile]:
+def _expand(text: str) -> Iterator[Path]:
     if "://" in text:
         raise InputError(f"{text}: only files of this machine can be read; copy it here first.")
-    path = Path(text).expanduser()
+    path = home_expanded(text)
     if path.is_dir():
         yield from _folder(path)
     elif path.exists():
-        yield _recognise(path)
+        yield path
     elif glob.has_magic(text):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
         if not matches:
             raise InputError(f"No file matches {text}.")
         for match in matches:
-            yield from _folder(match) if match.is_dir() else [_recognise(match)]
+            yield from _folder(match) if match.is_dir() else [match]
     else:
         raise InputError(f"{text} does not exist.")
 
 
-def _folder(folder: Path) -> Iterator[InputFile]:
+def _folder(folder: Path) -> Sequence[Path]:
     paths = sorted(path for path in folder.rglob("*") if _is_row_file(path, folder))
     if not paths:
         raise InputError(f"The folder {folder} holds no file that can be read ({ACCEPTED}).")
-    yield from (_recognise(path) for path in paths)
+    return paths
 
 
 def _is_row_file(path: Path, folder: Path) -> bool:
@@ -110,7 +114,10 @@ def _recognise(path: Path) -> InputFile:
     known = _format(path)
     if known is None:
         raise InputError(f"{path}: unknown kind of file; accepted are {ACCEPTED}, and - for standard input.")
-    return InputFile(path, str(path), *known)
+    name = os.fsencode(path).decode(errors="replace")
+    if name != str(path):  # neither Arrow nor an output could hold it
+        raise InputError(f"The name of {name} is not UTF-8.", hint="Rename the file.")
+    return InputFile(path, name, *known)
 
 
 def copy_standard_input(stream: BinaryIO, target: Path) -> InputFile:
@@ -120,10 +127,15 @@ def copy_standard_input(stream: BinaryIO, target: Path) -> InputFile:
     """
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as copy:
-            shutil.copyfileobj(stream, copy, BLOCK_BYTES)
-        os.replace(copy.name, target)
+            try:
+                shutil.copyfileobj(stream, copy, BLOCK_BYTES)
+                copy.flush()
+                os.replace(copy.name, target)
+            except BaseException:
+                os.unlink(copy.name)
+                raise
     except OSError as error:
-        raise InputError(f"Standard input could not be copied to {target}: {error.strerror}.") from error
+        raise InputError(f"Standard input could not be copied to {target}: {_reason(error)}.") from error
     return InputFile(target, "<stdin>", Format.JSON_LINES)
 
 
@@ -149,6 +161,26 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def python_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:
+    """Return a batch's rows as Python values; what Python cannot hold (nanoseconds, far years) as text."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        columns = [[_python_value(scalar) for scalar in column] for column in batch.columns]
+        return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _python_value(scalar: pa.Scalar[pa.DataType]) -> object:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        if isinstance(scalar, pa.StructScalar):
+            return {name: _python_value(item) for name, item in scalar.items()}
+        if isinstance(scalar, pa.ListScalar):  # maps too: a list of their entries
+            return [_python_value(item) for item in scalar]
+        return scalar.cast(pa.string()).as_py()
 
 
 def ready_folder(output: Path) -> None:

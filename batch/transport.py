@@ -1,19 +1,20 @@
 """The wire beneath `httpx.AsyncClient`: aiohttp's connections, and what each way of failing may have cost.
 
-`httpx-aiohttp` carries the requests (httpx's own pool is 25 times slower at 64 connections), but it raises
+httpx's own pool is 25 times slower at 64 connections. The ready-made bridge (`httpx-aiohttp` 0.2) raises
 `httpx.ConnectTimeout` alike for a refused connection and for one that was dropped after the request had
-arrived. The first is surely not billed, the second may be. So the translation is ours: by aiohttp's class, in
-this one place.
+arrived; the first is surely not billed, the second may be. So the bridge is ours, a short one, and so is the
+translation: by aiohttp's class, in this one place.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from batch.errors import AttemptFailed, Billed, ExitCode
 
@@ -38,10 +39,11 @@ TRANSLATIONS: tuple[tuple[type[BaseException], str, str, Billed], ...] = (
     (aiohttp.ClientConnectionError, "CONNECTION_LOST", "the connection broke before the answer", _MAYBE),
     (aiohttp.ClientResponseError, "PROTOCOL_ERROR", "the answer is not HTTP", _MAYBE),
     (aiohttp.ClientError, "PROTOCOL_ERROR", "the exchange failed", _MAYBE),
+    (httpx.DecodingError, "PROTOCOL_ERROR", "the answer cannot be decompressed", _MAYBE),
     (TimeoutError, "READ_TIMEOUT", "the answer took too long", _MAYBE),
     (OSError, "CONNECTION_LOST", "the connection broke before the answer", _MAYBE),
 )
-_WRONG_ADDRESS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+_WRONG_ADDRESS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError)  # the last: a host's name
 
 
 def translate(error: BaseException) -> AttemptFailed | None:
@@ -58,74 +60,111 @@ def translate(error: BaseException) -> AttemptFailed | None:
         )
     for kind, code, sentence, billed in TRANSLATIONS:
         if isinstance(error, kind):
-            if isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
+            refused = isinstance(getattr(error, "os_error", None), ConnectionRefusedError)
+            if refused and code == "CONNECT_FAILED":
                 code, sentence = "CONNECTION_REFUSED", "the service refuses connections"
             return AttemptFailed(sentence, code=code, retryable=True, billed=billed)
     return None
 
 
-def _raise_ours(error: Exception) -> None:
-    """Raise the translation of an exception, which httpx's wrapper may hide as its cause."""
-    cause = error.__cause__ if isinstance(error, httpx.HTTPError) else None
-    ours = translate(cause or error)
-    if ours is not None:
-        raise ours from error
+class Transport(httpx.AsyncBaseTransport):
+    """Carries httpx's requests over one aiohttp session, and raises `AttemptFailed` where that fails.
 
-
-class Transport(AiohttpTransport):
-    """`httpx-aiohttp`'s transport over one session of ours, raising `AttemptFailed`.
-
-    Connections are not bounded here: how many requests run at once is the limits' business.
+    Answers are read whole: nobody here streams them. Connections are not bounded: how many requests run at
+    once is the limits' business. Made and used inside one event loop.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, use_proxies: bool) -> None:
-        super().__init__(verify=context, client=lambda: _session(context, use_proxies=use_proxies))
+    def __init__(self, context: ssl.SSLContext, proxy: str | None) -> None:
+        self._context = context
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response with its body still to be read."""
+        """Send a request and return the response with its body."""
+        timeout = request.extensions.get("timeout", {})
+        bounds = aiohttp.ClientTimeout(
+            total=None, sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
+        )
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         try:
-            response = await super().handle_async_request(request)
+            async with self._opened().request(
+                request.method,
+                str(request.url),
+                headers=headers,
+                data=request.content,
+                allow_redirects=False,
+                timeout=bounds,
+                proxy=self._proxy,
+            ) as response:
+                body = await response.read()
+            return httpx.Response(response.status, headers=_kept(response), content=body, request=request)
         except Exception as error:
-            _raise_ours(error)
-            raise
-        if isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _Body(response.stream)
-        return response
-
-
-class _Body(httpx.AsyncByteStream):
-    """A response's body whose failures are translated too."""
-
-    def __init__(self, body: httpx.AsyncByteStream) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for block in self._body:
-                yield block
-        except Exception as error:
-            _raise_ours(error)
-            raise
+            ours = translate(error)
+            if ours is None:
+                raise
+            # A ClientResponseError carries the request's headers, and the credential in them.
+            raise ours from (None if isinstance(error, aiohttp.ClientResponseError) else error)
 
     async def aclose(self) -> None:
-        await self._body.aclose()
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # trust_env stays off: aiohttp would read the environment and ~/.netrc again for every request.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._context, keepalive_timeout=KEEP_ALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # httpx does it
+            )
+        return self._session
 
 
-def _session(context: ssl.SSLContext, *, use_proxies: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE_S)
-    return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=use_proxies
-    )
+def _kept(response: aiohttp.ClientResponse) -> Sequence[tuple[bytes, bytes]]:
+    """Return the headers; a redirect's without its address, which httpx would parse though none is followed."""
+    if not 300 <= response.status < 400:
+        return response.raw_headers
+    return [(name, value) for name, value in response.raw_headers if name.lower() != b"location"]
 
 
-def open_client(timeout_s: float, auth: httpx.Auth, *, use_proxies: bool = True) -> httpx.AsyncClient:
-    """Return the client over which a whole run is sent; its SSL context is built once (24 to 49 ms).
+class _NoCookies(httpx.Cookies):
+    """Cookies of a completion API mean nothing, and parsing them is a twentieth of a row's work."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep nothing."""
+
+
+class ServiceClient(httpx.AsyncClient):
+    """`httpx.AsyncClient` without a memory: no cookies are kept or sent."""
+
+    _nothing = _NoCookies()
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """Return no cookies."""
+        return self._nothing
+
+
+def environment_proxy(url: str) -> str | None:
+    """Return the proxy that the environment (HTTPS_PROXY, NO_PROXY, …) names for an address, if any."""
+    parts = urlsplit(url)
+    address = getproxies().get(parts.scheme)
+    if not address or proxy_bypass(parts.netloc):
+        return None
+    return address if "://" in address else f"http://{address}"
+
+
+def open_client(
+    url: str, timeout_s: float, auth: httpx.Auth, *, use_proxies: bool = True
+) -> httpx.AsyncClient:
+    """Return the client over which a whole run is sent to `url`; its SSL context is built once (24 to 49 ms).
 
     `timeout_s` bounds the wait for the answer's next byte; connecting has a bound of its own.
     """
     context = httpx.create_ssl_context()
-    return httpx.AsyncClient(
-        transport=Transport(context, use_proxies=use_proxies),
+    return ServiceClient(
+        transport=Transport(context, environment_proxy(url) if use_proxies else None),
         timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S, pool=None),
         auth=auth,
         follow_redirects=False,

@@ -6,9 +6,10 @@ file that stands under the output's name is always whole.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum
@@ -23,6 +24,7 @@ from batch.journal import Stored
 from batch.jsontext import Json, JsonObject, encode, encode_text
 from batch.parsing import KeptField
 from batch.records import Answer, Completion, KeyedChunk, Reply, Request, RequestIds, Row, Status
+from batch.storage import python_rows
 
 SCHEMA_VERSION = 1
 ROW_GROUP_ROWS = 4096
@@ -196,6 +198,8 @@ class _Sink(Protocol):
 
     def close(self, facts: JsonObject) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 class _ParquetSink:
     """Row groups of `ROW_GROUP_ROWS`, zstd."""
@@ -214,6 +218,9 @@ class _ParquetSink:
         self._writer.add_key_value_metadata({METADATA_KEY: encode_text(facts)})
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._writer.close()
+
     def _flush(self) -> None:
         if self._batches:
             self._writer.write_table(pa.Table.from_batches(self._batches))
@@ -228,11 +235,14 @@ class _JsonLinesSink:
         self._schema = schema
 
     def write(self, batch: pa.RecordBatch) -> None:
-        for line in batch.to_pylist():
-            self._file.write(encode({str(name): _json_value(value) for name, value in line.items()}) + b"\n")
+        for line in python_rows(batch):
+            self._file.write(encode({name: _json_value(value) for name, value in line.items()}) + b"\n")
 
     def close(self, facts: JsonObject) -> None:
         del facts  # JSON Lines has no place for them
+        self._file.close()
+
+    def abandon(self) -> None:
         self._file.close()
 
 
@@ -241,8 +251,10 @@ def _json_value(value: object) -> Json:
         return value
     if isinstance(value, dict):
         return {str(name): _json_value(item) for name, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # a map's entries are tuples
         return [_json_value(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
@@ -273,14 +285,18 @@ def write(
     try:
         with _replacing(output) as unfinished:
             sink = _SINKS[output.suffix.lower()](unfinished, layout.schema)
-            for chunk, answers in rows:
-                for answer in answers:
-                    totals.add(answer)
-                sink.write(layout.batch(chunk, answers))
-            sink.close({"schema_version": SCHEMA_VERSION, **facts, "totals": totals.facts()})
-    except OSError as error:
+            with ExitStack() as on_failure:
+                on_failure.callback(sink.abandon)
+                for chunk, answers in rows:
+                    for answer in answers:
+                        totals.add(answer)
+                    sink.write(layout.batch(chunk, answers))
+                sink.close({"schema_version": SCHEMA_VERSION, **facts, "totals": totals.facts()})
+                on_failure.pop_all()
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ChatbatchError(
-            f"The output {output} cannot be written: {error.strerror or error}.",
+            f"The output {output} cannot be written: {reason}.",
             hint="The answers are safe in the journal; mend the cause and run the command again.",
         ) from error
     return totals
@@ -288,7 +304,7 @@ def write(
 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
-    for abandoned in output.parent.glob(f".{output.name}.*.unfinished"):
+    for abandoned in output.parent.glob(f".{glob.escape(output.name)}.*.unfinished"):
         abandoned.unlink()  # of a run that was killed; whoever writes now owns the output
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
     try:

@@ -46,3 +46,16 @@ def settings_from(flags: Mapping[str, object]) -> Resolved:
         elif value is not None and not (name == "verbose" and value == 0):
             given[name] = str(value)
     return resolve([Layer("flag", given), from_environment(os.environ)])
+
+
+def settings_table() -> str:
+    """Return the README's table of settings, in Markdown; a test holds the two together."""
+    lines = ["| flag | environment | |", "|---|---|---|"]
+    for item in declared():
+        flag = f"{item.short}, {item.flag}" if item.short else item.flag
+        if item.negative:
+            flag += "/--no-" + item.flag.removeprefix("--")
+        value = "" if item.switch or item.name == "verbose" else f" {item.metavar}"
+        text = (item.help + _default(item)).replace("|", "\\|")
+        lines.append(f"| `{flag}{value}` | `{item.variable}` | {text} |".replace("N|", "N\\|"))
+    return "\n".join(lines) + "\n"

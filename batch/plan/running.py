@@ -24,7 +24,7 @@ from batch.limits import Limits
 from batch.plan.exporting import Join, settle
 from batch.plan.feeding import Feed, provider_names
 from batch.plan.opening import Access, Input, Paths, defaults, find_access, open_input, reached
-from batch.providers import Provider, open_provider
+from batch.providers import Provider, open_provider, service_address
 from batch.retry import RetryPolicy
 from batch.runner import Runner
 from batch.settings import Settings
@@ -116,7 +116,8 @@ async def _execute(job: Job, *, news: News, clock: Clock, tick: Ticker, tally: T
     settings, began = job.settings, clock.monotonic()
     auth = job.access.credentials.auth(job.access.folder)
     stop = Stop(lambda reason, code: news.publish(Stopping(reason, code)))
-    async with open_client(settings.timeout, auth, use_proxies=not settings.emulate) as http:
+    url = service_address(settings)
+    async with open_client(url, settings.timeout, auth, use_proxies=not settings.emulate) as http:
         provider = open_provider(settings, http, job.access.credentials, job.access.folder)
         provider.model_uri(settings.model)
         settle(job.journal, provider)

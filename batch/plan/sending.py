@@ -56,8 +56,8 @@ def _with_folder(body: bytes, access: Access) -> bytes:
 async def _post(access: Access, body: bytes) -> Reply:
     settings, credentials = access.settings, access.credentials
     auth = credentials.auth(access.folder)
-    async with open_client(settings.timeout, auth, use_proxies=not settings.emulate) as http:
-        url = (settings.base_url or HOST) + COMPLETION_PATH
+    url = (settings.base_url or HOST) + COMPLETION_PATH
+    async with open_client(url, settings.timeout, auth, use_proxies=not settings.emulate) as http:
         channel = Channel(http, url, credentials.redact, settings.timeout)
         headers = {"x-client-request-id": str(uuid.uuid4())}
         if not settings.data_logging:

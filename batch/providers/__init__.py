@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import httpx
 
@@ -10,10 +11,16 @@ from batch.auth import Credentials
 from batch.errors import UsageError
 from batch.parsing import nearest
 from batch.providers.base import Provider
-from batch.providers.yandex import Models, YandexProvider
+from batch.providers.yandex import HOST, Models, YandexProvider
 from batch.settings import Settings
 
-_PROVIDERS: dict[str, Callable[[Settings, httpx.AsyncClient, Credentials, str | None], Provider]] = {}
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One provider: the host it is reached at unless told otherwise, and how it is made."""
+
+    host: str
+    build: Callable[[Settings, httpx.AsyncClient, Credentials, str | None], Provider]
 
 
 def _yandex(
@@ -29,18 +36,27 @@ def _yandex(
     )
 
 
-_PROVIDERS["yandex"] = _yandex
+_PROVIDERS = {"yandex": _Entry(HOST, _yandex)}
 
-__all__ = ["Provider", "open_provider"]
+__all__ = ["Provider", "open_provider", "service_address"]
 
 
 def open_provider(
     settings: Settings, client: httpx.AsyncClient, credentials: Credentials, folder: str | None
 ) -> Provider:
     """Return the provider that the settings name; raises `UsageError` for an unknown one."""
-    build = _PROVIDERS.get(settings.provider)
-    if build is None:
+    return _entry(settings).build(settings, client, credentials, folder)
+
+
+def service_address(settings: Settings) -> str:
+    """Return the address that will be asked; raises `UsageError` for an unknown provider."""
+    return settings.base_url or _entry(settings).host
+
+
+def _entry(settings: Settings) -> _Entry:
+    entry = _PROVIDERS.get(settings.provider)
+    if entry is None:
         known = ", ".join(_PROVIDERS)
         near = nearest(settings.provider, _PROVIDERS)
         raise UsageError(f'There is no provider "{settings.provider}"{near}; there are: {known}.')
-    return build(settings, client, credentials, folder)
+    return entry

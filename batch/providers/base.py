@@ -8,8 +8,11 @@ from typing import Protocol
 import anyio
 import httpx
 
+from batch import __version__
 from batch.errors import AttemptFailed, Billed
 from batch.records import Completion, Reply, Request, RequestIds
+
+USER_AGENT = f"chatbatch/{__version__}"
 
 
 class Provider(Protocol):
@@ -49,16 +52,23 @@ class Channel:
         self, client: httpx.AsyncClient, url: str, redact: Callable[[bytes], bytes], timeout_s: float
     ) -> None:
         self._client = client
-        self._url = url
+        self._url = httpx.URL(url)
+        self._extensions = {"timeout": client.timeout.as_dict()}
         self._redact = redact
         self._timeout_s = timeout_s
 
     async def post(self, body: bytes, headers: dict[str, str]) -> Reply:
         """Post a JSON body; `timeout_s` bounds the whole exchange, so a trickling answer hangs no row."""
         with anyio.move_on_after(self._timeout_s):
-            response = await self._client.post(
-                self._url, content=body, headers={"Content-Type": "application/json", **headers}
+            # Built here and not by the client, which would merge addresses, headers and cookies every time.
+            request = httpx.Request(
+                "POST",
+                self._url,
+                content=body,
+                headers={"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers},
+                extensions=self._extensions,
             )
+            response = await self._client.send(request)
             content = response.content if response.is_success else self._redact(response.content)
             return Reply(
                 response.status_code,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from batch.errors import RowInvalid
 from batch.jsontext import Json, encode_text
@@ -93,7 +94,7 @@ def _field(fields: Mapping[str, Json], name: str | None) -> str:
     if name is None:
         return ""
     value = fields.get(name)
-    if value is None:
+    if value is None or (isinstance(value, float) and not isfinite(value)):  # NaN: Parquet's other "nothing"
         raise RowInvalid(f'the field "{name}" is {"empty" if name in fields else "not there"}', hint=_FIELD)
     if isinstance(value, str):
         return value

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson, encode_text, parse
-from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping
+from batch.jsontext import Json, JsonObject, NotJson, encode_text
+from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping, read_json
 from batch.readers.dialects import Reading, interpret, row_id
 from batch.readers.messages import kind
 from batch.records import Chunk, Message, Options, Problem, Row
@@ -56,7 +56,8 @@ class JsonLinesReader:
             reading = interpret(fields, self._mapping)
         except RowInvalid as error:
             problem = Problem(str(error), error.hint)
-            extra, kept = self._carried(fields, None)
+            identity = identity or _id(fields)
+            extra, kept = self._carried(fields, None, identity)
             return Row(
                 position,
                 file,
@@ -66,11 +67,11 @@ class JsonLinesReader:
                 _NO_OPTIONS,
                 None,
                 problem,
-                identity or _id(fields),
+                identity,
                 extra,
                 kept,
             )
-        extra, kept = self._carried(fields, reading)
+        extra, kept = self._carried(fields, reading, identity)
         return Row(
             position,
             file,
@@ -85,17 +86,26 @@ class JsonLinesReader:
             kept,
         )
 
-    def _carried(self, fields: JsonObject, reading: Reading | None) -> tuple[str | None, tuple[Json, ...]]:
+    def _carried(
+        self, fields: JsonObject, reading: Reading | None, identity: str | None
+    ) -> tuple[str | None, tuple[Json, ...]]:
         """Return what the row carries into the output: its other fields as JSON, and the kept ones."""
         kept = tuple(_fitting(fields.get(item.name), item.type) for item in self._mapping.keep)
         lifted: set[str | None] = {
             item.name for item, value in zip(self._mapping.keep, kept, strict=True) if value is not None
         }
-        lifted |= {self._mapping.id_column or "id"}
+        names = (self._mapping.id_column, "id")
+        lifted.add(next((name for name in names if name and _says(fields, name, identity)), None))
         if reading is not None and all(_is_plain(message) for message in reading.messages):
             lifted.add(reading.consumed)
         extra: JsonObject = {name: value for name, value in fields.items() if name not in lifted}
         return encode_text(extra) if extra else None, kept
+
+
+def _says(fields: JsonObject, name: str, identity: str | None) -> bool:
+    """Return whether the row's `id` in the output holds all that this field says."""
+    value = fields.get(name)
+    return value is not None and not isinstance(value, list | dict) and str(value) == identity
 
 
 def _fitting(value: Json, kind: str) -> Json:
@@ -129,7 +139,7 @@ def _object(line: bytes | int) -> JsonObject:
             hint="no model reads so much; shorten or split it",
         )
     try:
-        value = parse(line)
+        value = read_json(line)
     except NotJson as error:
         raise _unreadable(line, error) from None
     if not isinstance(value, dict):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson, parse
+from batch.jsontext import Json, JsonObject, NotJson
+from batch.readers.base import read_json
 from batch.records import Message
 
 _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "developer": "system", "tool": "user"}
@@ -19,7 +20,7 @@ _CONTENTS = ("text", "content", "toolCallList", "toolResultList", "tool_calls")
 def read_messages(value: Json, field: str) -> tuple[Message, ...]:
     """Return the messages of a row's `field`; raises `RowInvalid` that says which one is wrong and why."""
     if isinstance(value, str):  # a Parquet column may hold JSON text
-        value = _parse(value, field)
+        value = _parse(value, field, _SHAPE)
     if not isinstance(value, list):
         raise RowInvalid(f'"{field}" is {kind(value)}, not a list of messages', hint=_SHAPE)
     if not value:
@@ -37,11 +38,11 @@ def kind(value: Json) -> str:
     return "null" if value is None else names.get(type(value), "a list")
 
 
-def _parse(text: str, field: str) -> Json:
+def _parse(text: str, field: str, shape: str) -> Json:
     try:
-        return parse(text)
+        return read_json(text)
     except NotJson as error:
-        raise RowInvalid(f'"{field}" is a text that is not JSON: {error}', hint=_SHAPE) from None
+        raise RowInvalid(f'"{field}" is a text that is not JSON: {error}', hint=shape) from None
 
 
 def _message(number: int, value: Json, names: dict[str, str]) -> Message:
@@ -49,6 +50,8 @@ def _message(number: int, value: Json, names: dict[str, str]) -> Message:
         raise RowInvalid(f"message {number} is {kind(value)}, not an object", hint=_SHAPE)
     role = _role(number, value)
     given = [name for name in _CONTENTS if value.get(name) is not None]
+    if value.get("tool_calls") == []:  # as some servers write it where there are none
+        given.remove("tool_calls")
     if value.get("role") == "tool":
         return _openai_result(number, value, names)
     if "tool_calls" in given and value.get("content") in (None, ""):
@@ -121,7 +124,7 @@ def _function(number: int, value: Json, wrapper: str, payload: str) -> JsonObjec
         raise _tools_invalid(number, f'{{"{wrapper}": {{"name": "…", "{payload}": …}}}}')
     content = inner.get(payload)
     if payload == "arguments" and isinstance(content, str):
-        content = _parse(content, "arguments")
+        content = _parse(content, "arguments", 'write a JSON object, "{}" where there are none')
     if not isinstance(content, dict if payload == "arguments" else str):
         raise _tools_invalid(number, f'{{"{wrapper}": {{"name": "…", "{payload}": …}}}}')
     return {wrapper: {"name": inner["name"], payload: content}}

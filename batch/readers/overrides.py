@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson, parse
+from batch.jsontext import Json, JsonObject, NotJson
 from batch.parsing import nearest
+from batch.readers.base import read_json
 from batch.readers.messages import kind
 from batch.records import Options
 
@@ -70,7 +71,7 @@ def _structure(name: str, value: Json) -> Json:
     if name == "modelUri" or not isinstance(value, str):
         return value
     try:
-        return parse(value)
+        return read_json(value)
     except NotJson as error:
         raise RowInvalid(
             f'"{name}" is a text that is not JSON: {error}', hint="write a JSON object"
@@ -113,7 +114,8 @@ def _max_tokens(name: str, value: Json) -> int:
     if not re.fullmatch(r"[+-]?\d{1,19}", text):
         raise RowInvalid(f'"{name}" is no whole number', hint='write one above 0, such as "2000"')
     if not 0 < int(text) <= _MAX_INT64:
-        raise RowInvalid(f'"{name}" is {int(text)}, not above 0', hint='write one above 0, such as "2000"')
+        wrong = "not above 0" if int(text) <= 0 else "more than 64 bits hold"
+        raise RowInvalid(f'"{name}" is {int(text)}, {wrong}', hint='write one above 0, such as "2000"')
     return int(text)
 
 

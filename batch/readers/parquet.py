@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from batch.readers.base import CHUNK_ROWS, ColumnMapping
 from batch.readers.dialects import interpret, row_id
 from batch.readers.overrides import OVERRIDES
 from batch.records import Chunk, Options, Problem, Row
-from batch.storage import InputFile
+from batch.storage import InputFile, python_rows
 
 _MESSAGES = ("messages", "request")
 _NO_OPTIONS = Options()
@@ -51,22 +50,23 @@ class ParquetReader:
         position = 0
         for item in self._files:
             number = 1
-            for batch in self._batches(item):
+            for batch, values in self._batches(item):
                 rows = [
-                    self._row(
-                        position + index, item.name, number + index, cast("Mapping[str, object]", fields)
-                    )
-                    for index, fields in enumerate(batch.select(self._read).to_pylist())
+                    self._row(position + index, item.name, number + index, fields)
+                    for index, fields in enumerate(values)
                 ]
                 position += len(rows)
                 number += len(rows)
                 yield Chunk(rows, batch)
 
-    def _batches(self, item: InputFile) -> Iterator[pa.RecordBatch]:
+    def _batches(self, item: InputFile) -> Iterator[tuple[pa.RecordBatch, list[dict[str, object]]]]:
         with _open(item) as file:
             try:
-                for batch in file.iter_batches(batch_size=CHUNK_ROWS):
-                    yield _fit(batch, self._columns)
+                # One row group after the other: Arrow joins none of nested dictionaries.
+                for group in range(file.num_row_groups):
+                    for whole in file.iter_batches(batch_size=CHUNK_ROWS, row_groups=[group]):
+                        batch = _fit(whole, self._columns)
+                        yield batch, python_rows(batch.select(self._read))
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(item, error) from error
 
@@ -132,7 +132,10 @@ def _united(schemas: Sequence[pa.Schema], files: Sequence[InputFile]) -> pa.Sche
         ) from error
     if len(set(united.names)) != len(united.names):
         raise UsageError("The input has two columns of the same name.", hint="Rename one of them.")
-    return united
+    everywhere = set(united.names).intersection(*(schema.names for schema in schemas))
+    return pa.schema(
+        [column if column.name in everywhere else column.with_nullable(True) for column in united]
+    )
 
 
 def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
