@@ -19,6 +19,9 @@ _IAM_TOKENS = ("YC_IAM_TOKEN", "IAM_TOKEN")
 _ORDER = ("YC_API_KEY", "YC_IAM_TOKEN", "API_KEY", "IAM_TOKEN")
 _FOLDERS = ("YC_FOLDER_ID", "FOLDER_ID")
 REMOVED = "[secret removed]"
+# A header takes no white space. The others are spelt otherwise in JSON and HTML: an echo of a key that was
+# pasted with its quotes could not be recognised, and would be shown.
+_NEVER_INSIDE = frozenset(" \"'\\<>&")
 
 
 class ServiceAuth(httpx.Auth):
@@ -66,9 +69,9 @@ def from_environment(environment: Mapping[str, str]) -> Credentials:
         secret = environment.get(variable, "").strip()
         if not secret:
             continue
-        if not secret.isascii() or not secret.isprintable() or " " in secret:
+        if not secret.isascii() or not secret.isprintable() or _NEVER_INSIDE & set(secret):
             raise CredentialsError(
-                f"{variable} holds something that is no credential (white space or non-ASCII inside).",
+                f"{variable} holds something that is no credential (white space, quotes, non-ASCII).",
                 hint="Copy the key or the token again, without quotes and line breaks.",
             )
         return Credentials("API key" if variable in _API_KEYS else "IAM token", variable, secret)

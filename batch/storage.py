@@ -179,7 +179,9 @@ def _python_value(scalar: pa.Scalar[pa.DataType]) -> object:
         if isinstance(scalar, pa.StructScalar):
             return {name: _python_value(item) for name, item in scalar.items()}
         if isinstance(scalar, pa.ListScalar):  # maps too: a list of their entries
-            return [_python_value(item) for item in scalar]
+            return [_python_value(item) for item in scalar.values or []]
+        if pa.types.is_string(scalar.type) or pa.types.is_large_string(scalar.type):  # not UTF-8
+            return bytes(scalar.cast(pa.large_binary()).as_py())
         return scalar.cast(pa.string()).as_py()
 
 

@@ -122,7 +122,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 def _kept(response: aiohttp.ClientResponse) -> Sequence[tuple[bytes, bytes]]:
-    """Return the headers; a redirect's without its address, which httpx would parse though none is followed."""
+    """Return the headers; of a redirect without its address: httpx would parse it, though it follows none."""
     if not 300 <= response.status < 400:
         return response.raw_headers
     return [(name, value) for name, value in response.raw_headers if name.lower() != b"location"]
@@ -140,7 +140,7 @@ class ServiceClient(httpx.AsyncClient):
 
     _nothing = _NoCookies()
 
-    @property
+    @property  # type: ignore[misc]  # nobody sets them
     def cookies(self) -> httpx.Cookies:
         """Return no cookies."""
         return self._nothing

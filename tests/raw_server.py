@@ -114,11 +114,13 @@ def replying(*replies: bytes) -> Answering:
 
 
 @asynccontextmanager
-async def channel(url: str, timeout_s: float = 5.0, *, use_proxies: bool = False) -> AsyncIterator[Channel]:
-    """Open a client and a channel to an address, as a run does it."""
+async def channel(
+    url: str, timeout_s: float = 5.0, *, bound_s: float = 5.0, use_proxies: bool = False
+) -> AsyncIterator[Channel]:
+    """Open a client, which waits `timeout_s` for each byte, and a channel, which waits `bound_s` in all."""
     auth = CREDENTIALS.auth(None)
     async with open_client(url, timeout_s, auth, use_proxies=use_proxies) as client:
-        yield Channel(client, url, CREDENTIALS.redact, timeout_s)
+        yield Channel(client, url, CREDENTIALS.redact, bound_s)
 
 
 async def ask(url: str, timeout_s: float = 5.0, *, use_proxies: bool = False) -> Reply:

@@ -1,4 +1,4 @@
-"""What was recorded of the real service, where this machine has it: CHATBATCH_REFERENCE_DATA names its folder."""
+"""Recordings of the real service, where there are any: CHATBATCH_REFERENCE_DATA names their folder."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ int64 fields are JSON strings on this wire (proto3's JSON mapping), in both dire
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -28,6 +28,7 @@ _STATUSES = (
     "ALTERNATIVE_STATUS_CONTENT_FILTER",
     "ALTERNATIVE_STATUS_TOOL_CALLS",
 )
+_PARTIAL = _STATUSES[1]
 _FINISH = {
     _STATUSES[0]: FinishReason.STOP,
     _STATUSES[2]: FinishReason.LENGTH,
@@ -151,13 +152,15 @@ def judge(reply: Reply) -> Completion:
     """Return the completion that a reply of the service holds; raises `AttemptFailed` where it holds none."""
     if not 200 <= reply.http_status < 300:
         raise failure(reply)
-    body = _last_frame(reply.body)
+    frame = body = _last_frame(reply.body)
     result = body.get("result")
     if isinstance(result, dict):  # the underlying call is a server stream; some answers come unwrapped
         body = result
     alternatives = body.get("alternatives")
     if not isinstance(alternatives, list) or not alternatives:
-        raise failure(reply) if "error" in body else unreadable("the answer holds no alternative")
+        if "error" in frame:
+            raise failure(replace(reply, body=encode(frame)))
+        raise unreadable("the answer holds no alternative")
     first = alternatives[0]
     if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
         raise unreadable("the answer's first alternative holds no message")
@@ -203,7 +206,10 @@ def _completion(body: JsonObject, alternative: JsonObject) -> Completion:
 def _finish_reason(status: Json) -> FinishReason | None:
     if isinstance(status, int) and 0 <= status < len(_STATUSES):  # proto3 JSON may number its enums
         status = _STATUSES[status]
-    return _FINISH.get(status) if isinstance(status, str) else FinishReason.STOP
+    if status == _PARTIAL:
+        return None
+    # A status that we do not know yet comes with an answer that was paid for: it is kept.
+    return _FINISH.get(status, FinishReason.STOP) if isinstance(status, str) else FinishReason.STOP
 
 
 def _usage(value: Json) -> Usage:

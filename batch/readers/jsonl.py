@@ -161,10 +161,8 @@ def _lines(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes | int]]:
     A line longer than `MAX_ROW_BYTES` is not held: its length comes in its place.
     """
     number, rest, skipped = 0, b"", 0
-    for block in stream:
+    for block in _unmarked(stream):
         pieces = (rest + block).split(b"\n")
-        if not number and pieces[0].startswith(_BYTE_ORDER_MARK):
-            pieces[0] = pieces[0][len(_BYTE_ORDER_MARK) :]
         rest = pieces.pop()
         for piece in pieces:
             number += 1
@@ -178,4 +176,13 @@ def _lines(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes | int]]:
     if skipped:
         yield number + 1, skipped + len(rest)
     elif rest and not rest.isspace():
-        yield number + 1, rest.removeprefix(_BYTE_ORDER_MARK) if not number else rest
+        yield number + 1, rest
+
+
+def _unmarked(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a file's blocks without the byte order mark before the first line."""
+    blocks_left, head = iter(stream), b""
+    while len(head) < len(_BYTE_ORDER_MARK) and (block := next(blocks_left, b"")):
+        head += block
+    yield head.removeprefix(_BYTE_ORDER_MARK)
+    yield from blocks_left

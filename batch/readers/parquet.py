@@ -71,9 +71,9 @@ class ParquetReader:
                 raise _unreadable(item, error) from error
 
     def _row(self, position: int, file: str, number: int, values: Mapping[str, object]) -> Row:
-        fields = {name: _plain(value) for name, value in values.items()}
         identity = None
         try:
+            fields = {name: _plain(name, value) for name, value in values.items()}
             identity = row_id(fields, self._mapping)
             reading = interpret(fields, self._mapping)
         except RowInvalid as error:
@@ -103,8 +103,15 @@ class ParquetReader:
                 f'There is no column "messages" or "request"; there are {", ".join(there)}.',
                 hint="Name the column that holds the text with --prompt-column, or use --template.",
             )
-        wanted = {*self._mapping.needed(), *OVERRIDES, *(() if text else _MESSAGES), "id", "custom_id"}
+        wanted = {*self._mapping.needed(), *OVERRIDES, *(() if text else _MESSAGES)}
+        wanted |= {name for name in ("id", "custom_id") if name in there and not self._is_binary(name)}
         return [name for name in there if name in wanted]
+
+    def _is_binary(self, name: str) -> bool:
+        kind = self._columns.field(name).type
+        return (
+            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+        )
 
 
 def _open(item: InputFile) -> pq.ParquetFile:
@@ -149,14 +156,17 @@ def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _plain(value: object) -> Json:
+def _plain(column: str, value: object) -> Json:
     """Return a column's value as JSON would hold it; nulls inside structs were never there."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items() if item is not None}
+        return {str(name): _plain(column, item) for name, item in value.items() if item is not None}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_plain(item) for item in value]
+        return [_plain(column, item) for item in value]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise RowInvalid(f'"{column}" is not UTF-8', hint="write the column in UTF-8") from None
     return str(value)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
-import orjson
 import pytest
+from reference import recorded
 
 from batch.emulator import Config, Emulator, Running, background
 
@@ -83,8 +81,4 @@ def serving() -> Iterator[Callable[..., tuple[Running, httpx.Client]]]:
 @pytest.fixture(scope="session")
 def token_counts() -> list[dict[str, object]]:
     """The recorded pairs of conversations and counts, where this machine has them."""
-    default = Path(__file__).parents[3] / "shared" / "data"
-    file = Path(os.environ.get("CHATBATCH_REFERENCE_DATA", default)) / "token-counts.jsonl"
-    if not file.exists():
-        pytest.skip("the recorded token counts are not here; CHATBATCH_REFERENCE_DATA names their folder")
-    return [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    return recorded("token-counts.jsonl")
