@@ -2,7 +2,8 @@
 
 Order is the point. The intent is on disk before the request leaves, and the raw answer before anybody judges
 it, so that a crash at any instant loses nothing that was paid for and leaves at most the rows in flight in
-doubt. A row that waits to be asked again holds no slot.
+doubt. A row that waits to be asked again holds no slot. What a failure means for the row and for the run is
+decided by `verdicts`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,34 @@ from batch.journal import Commits, Intent, Outcome, Receipt, Result
 from batch.limits import Limits
 from batch.providers import Provider
 from batch.records import Completion, Reply, Request, RequestIds, Status, Usage
-from batch.retry import RetryPolicy
 from batch.stopping import Stop, Stopped
+from batch.verdicts import Life, Verdicts
 
-# A refused credential, or no permission: so many requests one after the other have to say so.
-REFUSALS_THAT_STOP = 3
 _OUTCOMES = {Billed.NO: "not_billed", Billed.MAYBE: "maybe_billed", Billed.YES: "billed"}
 _NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row to be answered; `attempts` were made in earlier runs, `own_model` is not the run's model."""
+    """A row to be answered; `attempts` were made in earlier runs, `own_model` is not the run's model.
+
+    `content` is the request's fingerprint where the key does not hold it.
+    """
 
     row_key: str
     request: Request
     attempts: int
     own_model: bool
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a run writes on its attempts: the journal's identity, the run's number, a free attempt number."""
+
+    journal: str
+    run: int
+    first_attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +64,33 @@ class _Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class _Lost:
+    """An attempt that brought no usable answer."""
+
+    error: AttemptFailed
+    made: _Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What the client works with."""
 
     provider: Provider
     commits: Commits
     limits: Limits
-    retry: RetryPolicy
+    verdicts: Verdicts
     clock: Clock
     stop: Stop
     news: News
 
 
 class Client:
-    """Answers rows, many at a time; `journal` is the journal's identity, `first_attempt` a free number."""
+    """Answers rows, many at a time."""
 
-    def __init__(self, parts: Parts, journal: str, first_attempt: int) -> None:
+    def __init__(self, parts: Parts, numbers: Numbers) -> None:
         self._parts = parts
-        self._journal = journal
-        self._next_attempt = first_attempt
-        self._refusals = 0
-        self._refused_at = float("-inf")
+        self._numbers = numbers
+        self._next_attempt = numbers.first_attempt
 
     async def answer(self, task: Task) -> None:
         """Bring a row to its end, which is then in the journal.
@@ -83,21 +101,19 @@ class Client:
         try:
             body = parts.provider.encode(task.request)
         except UsageError as error:  # a row's own model may need a folder that the run does not
-            await self._fail(
-                task, _Attempt(0, task.attempts, 0.0, 0.0, None), AttemptFailed(str(error), code="USAGE")
-            )
+            made = _Attempt(0, task.attempts, 0.0, 0.0, None)
+            await self._fail(task, made, AttemptFailed(str(error), code="USAGE"))
             return
-        ids = RequestIds.of(self._journal, task.row_key)
-        began = parts.clock.monotonic()
-        number = 0
+        ids = RequestIds.of(self._numbers.journal, task.row_key)
+        life = Life(task.row_key, task.own_model)
         while True:
-            number += 1
+            life.attempts += 1
             async with parts.limits.slot():
-                lost = await self._send(task, body, ids, number)
+                lost = await self._send(task, body, ids, life.attempts)
             if lost is None:
                 return
-            delay = self._delay(task, lost, number, began)
-            self._publish_lost(task, lost.error, number, delay)
+            delay = parts.verdicts.delay(life, lost.error, lost.made.sent_at, lost.made.latency_s)
+            self._publish_lost(task, lost.error, life.attempts, delay)
             if delay is None:
                 await self._fail(task, lost.made, lost.error)
                 return
@@ -111,7 +127,9 @@ class Client:
             raise Stopped
         attempt, self._next_attempt = self._next_attempt, self._next_attempt + 1
         counted = task.attempts + number
-        await parts.commits.commit(Intent(attempt, task.row_key, counted, parts.clock.time()))
+        now = parts.clock.time()
+        asked = (task.request.model, task.content)
+        await parts.commits.commit(Intent(attempt, task.row_key, counted, now, self._numbers.run, *asked))
         sent_at = parts.clock.monotonic()
         try:
             reply = await parts.provider.send(body, ids, number)
@@ -124,7 +142,7 @@ class Client:
             completion = parts.provider.judge(reply)
         except AttemptFailed as error:
             return self._lost(error, made)
-        self._trusted()
+        parts.verdicts.answered()
         self._succeed(task, made, completion)
         return None
 
@@ -133,79 +151,30 @@ class Client:
 
     def _lost(self, error: AttemptFailed, made: _Attempt) -> _Lost:
         self._parts.commits.defer(Outcome(made.attempt, _OUTCOMES[error.billed], error.code))
-        if made.reply is not None and error.stops_run is None:
-            self._trusted()
         return _Lost(error, made)
 
     def _succeed(self, task: Task, made: _Attempt, completion: Completion) -> None:
         # The receipt is on disk, and these follow from it: they need not be waited for.
-        self._parts.commits.defer(Outcome(made.attempt, "answered", None))
-        self._parts.commits.defer(
-            answered(
-                task.row_key, made.attempt, made.number, completion, made.latency_s, self._parts.clock.time()
-            )
-        )
+        commits, now = self._parts.commits, self._parts.clock.time()
+        commits.defer(Outcome(made.attempt, "answered", None))
+        commits.defer(answered(task.row_key, made.attempt, made.number, completion, made.latency_s, now))
         self._parts.news.publish(
             RowFinished(task.row_key, Status.OK, completion.usage, made.number, made.latency_s, None, None)
         )
 
     async def _fail(self, task: Task, made: _Attempt, error: AttemptFailed) -> None:
-        parts, now = self._parts, self._parts.clock.time()
+        parts, now, key = self._parts, self._parts.clock.time(), task.row_key
         if made.reply is not None and not made.is_receipt:
             parts.commits.defer(Receipt(made.attempt, made.reply, now, made.latency_s))
+        told = (error.code, str(error))
         await parts.commits.commit(
-            Result(
-                task.row_key,
-                made.attempt,
-                Status.FAILED,
-                made.number,
-                _NO_USAGE,
-                error.code,
-                str(error),
-                made.latency_s,
-                now,
-            )
+            Result(key, made.attempt, Status.FAILED, made.number, _NO_USAGE, *told, made.latency_s, now)
         )
-        parts.news.publish(
-            RowFinished(
-                task.row_key, Status.FAILED, _NO_USAGE, made.number, made.latency_s, error.code, str(error)
-            )
-        )
-
-    def _delay(self, task: Task, lost: _Lost, number: int, began: float) -> float | None:
-        error, now = lost.error, self._parts.clock.monotonic()
-        if error.stops_run is not None:
-            if task.own_model and error.code == "PERMISSION_DENIED":
-                return None  # the row named a model of its own that is not ours to use
-            self._refused(error, lost.made.sent_at, now)
-        return self._parts.retry.delay(error, number, now - began)
-
-    def _refused(self, error: AttemptFailed, sent_at: float, now: float) -> None:
-        """Count refusals that followed each other; those that were in flight together are one."""
-        self._parts.limits.doubt()
-        if sent_at < self._refused_at or error.stops_run is None:
-            return
-        self._refusals += 1
-        self._refused_at = now
-        if self._refusals >= REFUSALS_THAT_STOP:
-            self._parts.stop.request(f"The service refused the run ({error.code}): {error}", error.stops_run)
-
-    def _trusted(self) -> None:
-        self._refusals = 0
-        self._parts.limits.trust()
+        parts.news.publish(RowFinished(key, Status.FAILED, _NO_USAGE, made.number, made.latency_s, *told))
 
     def _publish_lost(self, task: Task, error: AttemptFailed, number: int, delay: float | None) -> None:
-        self._parts.news.publish(
-            AttemptLost(task.row_key, number, error.code, str(error), error.billed, error.slow_down, delay)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """An attempt that brought no usable answer."""
-
-    error: AttemptFailed
-    made: _Attempt
+        told = (error.code, str(error), error.billed, error.slow_down)
+        self._parts.news.publish(AttemptLost(task.row_key, number, *told, delay))
 
 
 def answered(

@@ -20,6 +20,7 @@ Errors carry behaviour, not only a name: the floors above decide by attributes (
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 
@@ -127,13 +128,22 @@ class Billed(Enum):
     YES = "yes"
 
 
+@dataclass(frozen=True, slots=True)
+class StatedQuota:
+    """A quota that the service stated: `count` requests per so many `seconds`, or at once where None."""
+
+    count: int
+    seconds: int | None
+
+
 class AttemptFailed(ChatbatchError):
     """One request did not bring a usable answer; its attributes say what follows.
 
     `code` is a short, stable word for the output column `error_code` (`HTTP_429`, `READ_TIMEOUT`, …);
     `retryable`: asking again may help; `billed`: whether it may have cost something; `slow_down`: the
     service says that we ask too much; `stops_run`: the exit code with which the whole run has to end,
-    because the next row would fare no better; `retry_after`: seconds that the service asked us to wait.
+    because the next row would fare no better; `retry_after`: seconds that the service asked us to wait;
+    `quota`: the one that was used up, where the service stated it.
     """
 
     exit_code = ExitCode.ROWS_FAILED
@@ -148,6 +158,7 @@ class AttemptFailed(ChatbatchError):
         slow_down: bool = False,
         stops_run: ExitCode | None = None,
         retry_after: float | None = None,
+        quota: StatedQuota | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -156,3 +167,4 @@ class AttemptFailed(ChatbatchError):
         self.slow_down = slow_down
         self.stops_run = stops_run
         self.retry_after = retry_after
+        self.quota = quota

@@ -21,7 +21,7 @@ class RunStarted:
     rows: int
     answered: int
     model: str
-    concurrency: int
+    concurrency: str
     output: str
     emulated: bool
 
@@ -76,6 +76,44 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitChanged:
+    """A limit was adapted: `requests at once` or `requests per hour`, its value now, and why."""
+
+    limit: str
+    value: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDown:
+    """Many rows failed alike: nothing is sent but a probe, the next after so many seconds."""
+
+    error_code: str
+    error_message: str
+    probe_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceBack:
+    """A probe was answered; the outage lasted so many seconds."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownBilled:
+    """Requests that were in flight when a run ended: they may have been billed. `asked_again`, or left."""
+
+    row_keys: list[str]
+    asked_again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAsked:
+    """Somebody wants to know how far the run is (SIGUSR1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exporting:
     """The requests are done; the output is being written."""
 
@@ -93,8 +131,12 @@ class RunFinished:
     total_tokens: int
     requests: int
     retries: int
+    not_billed: int
     maybe_billed: int
     unknown_billed: int
+    concurrency: int
+    limit_changes: int
+    paused_s: float
     duration_s: float
     emulated: bool
     reason: str
@@ -102,7 +144,19 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    RunStarted | RowsSkipped | RowFinished | AttemptLost | Stopping | Notice | Exporting | RunFinished
+    RunStarted
+    | RowsSkipped
+    | RowFinished
+    | AttemptLost
+    | LimitChanged
+    | ServiceDown
+    | ServiceBack
+    | UnknownBilled
+    | StatusAsked
+    | Stopping
+    | Notice
+    | Exporting
+    | RunFinished
 )
 
 
@@ -117,7 +171,9 @@ class Tally:
     invalid: int = 0
     lost: int = 0
     retries: int = 0
+    not_billed: int = 0
     maybe_billed: int = 0
+    limit_changes: int = 0
     input_tokens: int = 0
     completion_tokens: int = 0
 
@@ -147,7 +203,10 @@ class Tally:
             case AttemptLost():
                 self.lost += 1
                 self.retries += event.delay_s is not None
+                self.not_billed += event.billed is Billed.NO
                 self.maybe_billed += event.billed is not Billed.NO
+            case LimitChanged():
+                self.limit_changes += 1
 
 
 @dataclass(slots=True)

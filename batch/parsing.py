@@ -26,6 +26,8 @@ _SECONDS = {
     "day": 86400,
 }
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+# Labels of 1 to 63 letters, digits, hyphens or underscores (RFC 1035), or an IPv6 address.
+_HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|[0-9a-f:.]+")
 KEPT_TYPES = ("string", "int", "float", "bool", "json")
 
 
@@ -39,6 +41,23 @@ class RateLimit:
     def __str__(self) -> str:
         units = {1: "s", 60: "min", 3600: "h", 86400: "d"}
         return f"{self.count}/{units[self.seconds]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between how many requests at once; equal ones are a fixed number."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return str(self.low)
+        return "auto" if self == AUTO else f"{self.low}-{self.high}"
+
+
+# Beyond this many requests at once the client, and not the quota, is what limits.
+AUTO = Bounds(1, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,33 @@ def rate_limit(text: str) -> RateLimit | None:
     return RateLimit(int(match[1]), _SECONDS[match[2]]) if int(match[1]) else None
 
 
+def bounds(text: str) -> Bounds:
+    """Parse `auto`, `10` or `2-50`."""
+    word = text.strip().lower()
+    if word == "auto":
+        return AUTO
+    match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", word)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 < low <= high:
+        raise ValueError(f"{text!r} is not auto, a number from 1, or a range such as 2-50")
+    return Bounds(low, high)
+
+
+def unknown_choice(text: str) -> str:
+    """Parse `retry` or `skip`."""
+    if text not in ("retry", "skip"):
+        raise ValueError(f"{text!r} is neither retry nor skip")
+    return text
+
+
+def time_of_day(text: str) -> tuple[int, int]:
+    """Parse `06:30` into hours and minutes."""
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a time of day such as 06:30")
+    return int(match[1]), int(match[2])
+
+
 def failure_limit(text: str) -> FailureLimit:
     """Parse `20` or `2.5%`; `off` allows all."""
     word = text.strip().lower()
@@ -172,7 +218,11 @@ def kept_field(text: str) -> KeptField:
 def base_url(text: str) -> str:
     """Parse an `http://` or `https://` address without a query."""
     parts = urlsplit(text.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        usable = bool(_HOST.fullmatch(parts.hostname or "")) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no port
+        usable = False
+    if parts.scheme not in {"http", "https"} or not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an address such as https://llm.api.cloud.yandex.net")
     if parts.username or parts.password:
         raise ValueError("an address must not carry a password")

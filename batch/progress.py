@@ -20,15 +20,21 @@ from batch.events import (
     AttemptLost,
     Event,
     Exporting,
+    LimitChanged,
     Notice,
     RowFinished,
     RowsSkipped,
     RunFinished,
     RunStarted,
+    ServiceBack,
+    ServiceDown,
+    StatusAsked,
     Stopping,
     Tally,
+    UnknownBilled,
 )
 from batch.jsontext import Json, encode_text
+from batch.plaintext import printable
 from batch.records import Status
 
 _RATE_WINDOW_S = 30.0
@@ -48,11 +54,6 @@ class Printer(Protocol):
     def close(self) -> None:
         """Leave the terminal as it was."""
         ...
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters: none of what a dataset holds may steer a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def duration(seconds: float) -> str:
@@ -119,6 +120,17 @@ def _headline(event: Event, verbose: int) -> str | None:
             return message
         case Stopping(reason, _):
             return f"Stopping: {reason}. Rows in flight finish; what is done is kept."
+        case LimitChanged(limit, value, reason) if verbose or reason != "grown":
+            return f"Limit: {value} {limit} ({reason})."
+        case ServiceDown(code, message, wait):
+            return f"The service is down ({code}: {message}); probing in {duration(wait)}."
+        case ServiceBack(outage_s):
+            return f"The service is back after {duration(outage_s)}."
+        case UnknownBilled(row_keys, asked_again):
+            then = "their rows are asked again" if asked_again else "their rows are left (--unknown skip)"
+            shown = ", ".join(row_keys[:5]) + (", …" if len(row_keys) > 5 else "")
+            was = f"{len(row_keys)} requests were in flight when the run before ended, and may have been billed"
+            return f"{was}; {then}: {shown}"
         case AttemptLost() if verbose:
             after = f"again in {event.delay_s:.1f}s" if event.delay_s is not None else "given up"
             cost = "" if event.billed.value == "no" else ", may have been billed"
@@ -134,15 +146,21 @@ def summary(event: RunFinished) -> str:
     """Return the summary of a run for people."""
     rows = ", ".join(f"{count:,} {status}" for status, count in event.rows.items() if count) or "none"
     requests = f"{event.requests:,}"
-    if event.retries or event.maybe_billed:
+    if event.not_billed or event.maybe_billed:
         requests += (
-            f", {event.retries:,} of them repeated; {event.maybe_billed:,} lost ones may have been billed"
+            f"; brought no answer: {event.not_billed:,} surely not billed, {event.maybe_billed:,} maybe billed"
         )
+    pace = f"{event.concurrency} at once"
+    if event.limit_changes:
+        pace += f" in the end, after {event.limit_changes:,} changes of limits"
+    if event.paused_s >= 1:
+        pace += f"; paused for {duration(event.paused_s)}"
     lines = [
         f"{'Done' if not event.reason else 'Ended: ' + event.reason} in {duration(event.duration_s)}.",
         f"  rows      {rows}",
         f"  tokens    {event.input_tokens:,} in, {event.completion_tokens:,} out, {event.total_tokens:,} in all",
         f"  requests  {requests}",
+        f"  pace      {pace}",
         f"  output    {event.output}",
     ]
     if event.unknown_billed:
@@ -171,6 +189,8 @@ class LineProgress:
         self._line.tally.note(event)
         if isinstance(event, RunFinished):
             self._print(summary(event))
+        elif isinstance(event, StatusAsked):
+            self._print_line()
         elif headline := _headline(event, self._verbose):
             self._print(printable(headline))
 
@@ -178,10 +198,13 @@ class LineProgress:
         """Print the line when its time has come."""
         if self._interval is not None and self._now() - self._last >= self._interval:
             self._last = self._now()
-            self._print(f"{time.strftime('%H:%M:%S')}  {self._line.text()}")
+            self._print_line()
 
     def close(self) -> None:
         """Nothing is to be undone."""
+
+    def _print_line(self) -> None:
+        self._print(f"{time.strftime('%H:%M:%S')}  {self._line.text()}")
 
     def _print(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -211,6 +234,8 @@ class LiveProgress:
         elif isinstance(event, RunFinished):
             self.close()
             self._console.print(Text(summary(event)))
+        elif isinstance(event, StatusAsked):
+            self._console.print(Text(self._line.text()))
         elif headline := _headline(event, self._verbose):
             self._console.print(Text(printable(headline)))
 
@@ -231,11 +256,16 @@ class QuietProgress:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._line = _Line(time.monotonic)
 
     def note(self, event: Event) -> None:
         """Print what is wrong."""
-        if isinstance(event, Notice):
-            self._stream.write(printable(event.message) + "\n")
+        self._line.tally.note(event)
+        if isinstance(event, StatusAsked):
+            self._stream.write(self._line.text() + "\n")
+            self._stream.flush()
+        elif isinstance(event, Notice | UnknownBilled) and (headline := _headline(event, 0)):
+            self._stream.write(printable(headline) + "\n")
         elif isinstance(event, RunFinished) and event.reason:
             self._stream.write(summary(event) + "\n")
 
@@ -252,9 +282,7 @@ class JsonProgress:
     `rows_skipped` comes once per chunk of the input, `progress` at the interval of `--stats`.
     """
 
-    def __init__(
-        self, stream: TextIO, interval: float | None, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, stream: TextIO, interval: float | None, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._interval = interval
         self._now = now
@@ -264,20 +292,26 @@ class JsonProgress:
     def note(self, event: Event) -> None:
         """Write an event."""
         self._tally.note(event)
-        if not (isinstance(event, RowsSkipped) and not event.answered and not event.invalid):
+        if isinstance(event, StatusAsked):
+            self._write_progress()
+        elif not (isinstance(event, RowsSkipped) and not event.answered and not event.invalid):
             self._write(_snake(type(event).__name__), asdict(event))
         if isinstance(event, RunFinished):
             self._stream.flush()
 
     def tick(self) -> None:
-        """Write how far the run is when its time has come."""
+        """Write how far the run is when its time has come; what was written before is seen by now."""
+        self._stream.flush()
         if self._interval is not None and self._now() - self._last >= self._interval:
             self._last = self._now()
-            self._write("progress", {**asdict(self._tally), "finished": self._tally.finished})
-            self._stream.flush()
+            self._write_progress()
 
     def close(self) -> None:
         """Nothing is to be undone."""
+
+    def _write_progress(self) -> None:
+        self._write("progress", {**asdict(self._tally), "finished": self._tally.finished})
+        self._stream.flush()
 
     def _write(self, name: str, fields: dict[str, object]) -> None:
         line: dict[str, Json] = {"event": name, "time": time.time()}
@@ -296,4 +330,34 @@ def _json(value: object) -> Json:
         return value
     if isinstance(value, dict):
         return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value]
     return str(value)
+
+
+class Steadfast:
+    """A printer whose failures do not reach the run: a reader that went away ends the printing alone."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._gone = False
+
+    def note(self, event: Event) -> None:
+        """Show an event, while there is somebody to show it to."""
+        self._try(lambda: self._printer.note(event))
+
+    def tick(self) -> None:
+        """Draw, while there is somebody to draw for."""
+        self._try(self._printer.tick)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._try(self._printer.close)
+
+    def _try(self, show: Callable[[], None]) -> None:
+        if self._gone:
+            return
+        try:
+            show()
+        except (OSError, ValueError):  # a broken pipe, a full disk behind a redirection, a closed stream
+            self._gone = True

@@ -100,9 +100,7 @@ class Request:
         `model_identity` is the model without the folder that pays for it. The hash is BLAKE2b of 16 bytes
         (RFC 7693): at a thousand million rows two different ones meet with a probability of about 1e-21.
         """
-        turns: list[Json] = [
-            [turn.role, turn.text, turn.tool_calls, turn.tool_results] for turn in self.messages
-        ]
+        turns: list[Json] = [[turn.role, turn.text, turn.tool_calls, turn.tool_results] for turn in self.messages]
         determined: Json = [model_identity, turns, self.options.asked()]
         return hashlib.blake2b(canonical(determined), digest_size=16).hexdigest()
 
@@ -168,11 +166,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class KeyedChunk:
-    """A chunk whose rows have their requests and keys; None for rows that cannot be sent."""
+    """A chunk whose rows have their requests and keys; None for rows that cannot be sent.
+
+    `first` is false for a row that shares the key of an earlier one, and so its answer.
+    """
 
     chunk: Chunk
     requests: Sequence[Request | None]
     keys: Sequence[str | None]
+    first: Sequence[bool]
 
 
 @dataclass(frozen=True, slots=True)

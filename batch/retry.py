@@ -47,6 +47,16 @@ class RetryPolicy:
             return None
         return delay
 
+    def pause(self, number: int) -> float:
+        """Return the seconds to wait after a failure that does not count against the row."""
+        state = RetryCallState(_OWNER, None, (), {})
+        state.attempt_number = number
+        return self._wait()(state)
+
+    def jitter(self, number: int) -> float:
+        """Return a short wait of a row whose real wait is a pause that all rows share."""
+        return min(self.pause(min(number, 3)), self.first_wait_s) / 2
+
     def _stop(self) -> stop_base:
         bounded: stop_base = stop_after_attempt(self.attempts)
         return bounded | (stop_never if self.seconds is None else stop_after_delay(self.seconds))

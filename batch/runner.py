@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
-from batch.client import Client, Task
-from batch.clock import Clock
+from batch.client import Client, Parts, Task
 from batch.errors import ChatbatchError, ExitCode
-from batch.events import News, RowsSkipped
-from batch.journal import Commits
+from batch.events import News, Notice, RowsSkipped, StatusAsked
+from batch.journal import BEAT_S, Owner
 from batch.stopping import Stop, Stopped
 
 # Rows that wait to be asked again hold a worker but no slot, so there are more workers than slots.
@@ -36,18 +35,26 @@ class Batch:
     skipped: RowsSkipped
 
 
-class Runner:
-    """Answers all tasks; `grace_s` is how long rows in flight may finish after a signal."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How long a run may take: until a time of the clock's `monotonic`, and after a signal."""
 
-    def __init__(
-        self, client: Client, commits: Commits, *, stop: Stop, clock: Clock, news: News, grace_s: float
-    ) -> None:
+    deadline: float | None
+    grace_s: float
+
+
+class Runner:
+    """Answers all tasks, once."""
+
+    def __init__(self, client: Client, parts: Parts, *, owners: Sequence[Owner], frame: Frame) -> None:
         self._client = client
-        self._commits = commits
-        self._stop = stop
-        self._clock = clock
-        self._news = news
-        self._grace_s = grace_s
+        self._commits = parts.commits
+        self._stop = parts.stop
+        self._clock = parts.clock
+        self._news = parts.news
+        self._owners = owners
+        self._grace_s = frame.grace_s
+        self._deadline = frame.deadline
         self._ready: deque[Task] = deque()
         self._refill = anyio.Lock()
         self._error: ChatbatchError | None = None
@@ -61,12 +68,13 @@ class Runner:
         self._send, self._receive = anyio.create_memory_object_stream[Sequence[Task]](1)
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._commits.serve)
-            beside.start_soon(self._listen, beside.cancel_scope)
+            beside.start_soon(self._keep_deadline)
+            beside.start_soon(self._beat)
             try:
                 await self._answer_all(batches, slots * WORKERS_PER_SLOT)
             finally:
                 self._commits.close()
-                beside.cancel_scope.cancel()  # the listener; what is left to commit is committed
+                beside.cancel_scope.cancel()  # not the commits: what is left of them is written
         if error := self._error or self._commits.error:
             raise error
 
@@ -116,15 +124,18 @@ class Runner:
             self._error = error
         self._stop.request(str(error), error.exit_code)
 
-    async def _listen(self, everything: anyio.CancelScope) -> None:
-        """Turn the first SIGINT or SIGTERM into an orderly end, the second into an immediate one."""
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            async for received in signals:
-                reason, code = _SIGNALS[received]
-                if not self._stop.request(reason, code):
-                    self._stop.at_once = True
-                    everything.cancel()
-                    return
+    async def _beat(self) -> None:
+        """Show that this run is alive, in real time."""
+        while True:
+            await anyio.sleep(BEAT_S)
+            for owner in self._owners:
+                owner.beat()
+
+    async def _keep_deadline(self) -> None:
+        """Ask the run to end when its time is over."""
+        if self._deadline is not None:
+            await self._clock.sleep(self._deadline - self._clock.monotonic())
+            self._stop.request("the deadline is reached", ExitCode.DEADLINE)
 
     async def _end_grace(self, rows: anyio.CancelScope) -> None:
         """After a signal, let rows in flight finish for the grace; then leave them (they stay in doubt)."""
@@ -132,3 +143,23 @@ class Runner:
         if self._stop.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             await self._clock.sleep(self._grace_s)
             rows.cancel()
+
+
+async def listen(stop: Stop, news: News, everything: anyio.CancelScope) -> None:
+    """Turn the first SIGINT or SIGTERM into an orderly end, the second into an immediate one.
+
+    SIGUSR1 asks how far the run is.
+    """
+    with anyio.open_signal_receiver(*_SIGNALS, signal.SIGUSR1) as signals:
+        async for received in signals:
+            if received == signal.SIGUSR1:
+                news.publish(StatusAsked())
+                continue
+            reason, code = _SIGNALS[received]
+            if not stop.request(reason, code):
+                stop.at_once = True
+                news.publish(
+                    Notice("Ended at once: requests in flight may be billed, and the next run lists them.")
+                )
+                everything.cancel()
+                return

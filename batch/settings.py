@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 from batch import parsing
 from batch.errors import UsageError
-from batch.parsing import FailureLimit, KeptField, RateLimit
+from batch.parsing import Bounds, FailureLimit, KeptField, RateLimit
 
 T = TypeVar("T")
 ENVIRONMENT_PREFIX = "CHATBATCH_"
@@ -149,6 +149,9 @@ class Settings:
         section=_ROWS,
         metavar="NAME",
     )
+    dedupe: bool = _setting(
+        False, "Buy equal rows once, and give each of them the answer.", section=_ROWS, switch=True
+    )
     keep: tuple[KeptField, ...] = _setting(
         (),
         "Lift a field of JSON Lines rows into a column of its own; types: string, int, float, bool, json.",
@@ -167,8 +170,12 @@ class Settings:
         parse=parsing.positive,
         metavar="N",
     )
-    concurrency: int = _setting(
-        10, "How many requests run at once.", section=_PACE, parse=parsing.positive, metavar="N"
+    concurrency: Bounds = _setting(
+        parsing.AUTO,
+        "Requests at once: auto finds out what the quota allows, MIN-MAX does within bounds, N is fixed.",
+        section=_PACE,
+        parse=parsing.bounds,
+        metavar="N|MIN-MAX",
     )
     limit: tuple[RateLimit, ...] = _setting(
         (),
@@ -194,6 +201,41 @@ class Settings:
     )
     timeout: float = _setting(
         180.0, "How long to wait for one answer.", section=_PACE, parse=parsing.duration, metavar="DURATION"
+    )
+    retry_maybe_billed: bool = _setting(
+        True,
+        "Ask again after a failure that may have been billed (a lost answer, a time-out, 500, 502, 504).",
+        section=_PACE,
+        switch=True,
+        negative=True,
+    )
+    unknown: str = _setting(
+        "retry",
+        "Rows that were in flight when a run died, and may have been billed: retry asks again, skip leaves them.",
+        section=_PACE,
+        parse=parsing.unknown_choice,
+        metavar="retry|skip",
+    )
+    max_outage: float | None = _setting(
+        6 * 3600.0,
+        "How long to probe a service that is down before giving up; off for ever.",
+        section=_STOP,
+        parse=parsing.duration_or_off,
+        metavar="DURATION",
+    )
+    max_duration: float | None = _setting(
+        None,
+        "Begin no more rows after so long.",
+        section=_STOP,
+        parse=parsing.duration_or_off,
+        metavar="DURATION",
+    )
+    stop_at: tuple[int, int] | None = _setting(
+        None,
+        "Begin no more rows after this time of day (local).",
+        section=_STOP,
+        parse=parsing.time_of_day,
+        metavar="HH:MM",
     )
     max_rows: int | None = _setting(
         None,
@@ -233,9 +275,7 @@ class Settings:
         parse=parsing.duration_or_off,
         metavar="DURATION",
     )
-    quiet: bool = _setting(
-        False, "Say nothing unless something is wrong.", section=_SHOW, switch=True, short="-q"
-    )
+    quiet: bool = _setting(False, "Say nothing unless something is wrong.", section=_SHOW, switch=True, short="-q")
     json: bool = _setting(
         False, "Write events and the summary as JSON lines to stdout.", section=_SHOW, switch=True
     )

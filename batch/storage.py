@@ -185,20 +185,34 @@ def _python_value(scalar: pa.Scalar[pa.DataType]) -> object:
         return scalar.cast(pa.string()).as_py()
 
 
-def ready_folder(output: Path) -> None:
-    """Make the output's folder where it is missing, and prove that it can be written.
+def ready_folder(path: Path) -> None:
+    """Make a file's folder where it is missing, and prove that it can be written.
 
     Raises `UsageError` otherwise, so that nothing is bought that could not be kept.
     """
-    folder = output.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be written: {error.strerror}.") from None
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file such as {output / 'answers.parquet'}.")
+        raise UsageError(f"The folder {path.parent} cannot be written: {error.strerror}.") from None
+
+
+def check_folder(path: Path) -> None:
+    """Raise `UsageError` where a file could not be written, as far as that can be told without writing."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{str(path)!a}: the name is not UTF-8 and cannot be written down.") from None
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file such as {path / 'answers.parquet'}.")
+    folder = path.absolute().parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"{path} cannot be written: {folder} is no folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: no permission in {folder}.")
 
 
 def copy_to_temporary(stream: BinaryIO) -> InputFile:

@@ -150,14 +150,12 @@ def environment_proxy(url: str) -> str | None:
     """Return the proxy that the environment (HTTPS_PROXY, NO_PROXY, …) names for an address, if any."""
     parts = urlsplit(url)
     address = getproxies().get(parts.scheme)
-    if not address or proxy_bypass(parts.netloc):
+    if not address or address.startswith("socks") or proxy_bypass(parts.netloc):
         return None
     return address if "://" in address else f"http://{address}"
 
 
-def open_client(
-    url: str, timeout_s: float, auth: httpx.Auth, *, use_proxies: bool = True
-) -> httpx.AsyncClient:
+def open_client(url: str, timeout_s: float, auth: httpx.Auth, *, use_proxies: bool = True) -> httpx.AsyncClient:
     """Return the client over which a whole run is sent to `url`; its SSL context is built once (24 to 49 ms).
 
     `timeout_s` bounds the wait for the answer's next byte; connecting has a bound of its own.

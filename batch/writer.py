@@ -180,7 +180,7 @@ def assemble(
         tool_calls=completion.tool_calls if completion else None,
         error_code=result.error_code,
         error_message=result.error_message,
-        model=request.model,
+        model=stored.model or request.model,
         model_version=completion.model_version if completion else None,
         input_tokens=usage.input_tokens,
         completion_tokens=usage.completion_tokens,

@@ -13,7 +13,7 @@ _SETTINGS = ("prompt_column", "template", "id_column", "keep", "system", "quiet"
 @click.command(params=settings_options(*_SETTINGS))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 def command(inputs: tuple[str, ...], **flags: object) -> int:
-    r"""Read every row of INPUT and say what is wrong with which.
+    """Read every row of INPUT and say what is wrong with which.
 
     Prints file:line, what is wrong and how to mend it; then a summary by dialect. Sends
     nothing and needs no credentials. Exits with 3 when a row cannot be sent.

@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 @click.option("--concurrent", default=10, type=click.IntRange(0), help="Requests at once; 0 for no quota.")
 @click.option("--per-second", default=0, type=click.IntRange(0), help="Requests per second; 0 for no quota.")
 @click.option("--per-hour", default=0, type=click.IntRange(0), help="Requests per hour; 0 for no quota.")
-@click.option(
-    "--latency", default="0", metavar="LATENCY", help="fixed:0.3, uniform:0.2-1.5, lognormal:0.8,0.5."
-)
-@click.option(
-    "--fault", "faults", multiple=True, metavar="KIND=P", help="Such as 429=0.1 or drop-after=0.02."
-)
+@click.option("--latency", default="0", metavar="LATENCY", help="fixed:0.3, uniform:0.2-1.5, lognormal:0.8,0.5.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND=P", help="Such as 429=0.1 or drop-after=0.02.")
 @click.option("--seed", default=0, help="Of the random draws.")
 @click.option("--speed", default=1.0, type=click.FloatRange(0.01), help="How much faster its clock runs.")
 @click.option("--api-key", default=None, metavar="KEY", help="The only key accepted; any by default.")
 @click.option("--ledger", default=None, metavar="FILE", help="Append what was billed, as JSON Lines.")
 def command(host: str, port: int, **options: object) -> int:
-    r"""Serve an emulator of the completion API on this machine until Ctrl-C.
+    """Serve an emulator of the completion API on this machine until Ctrl-C.
 
     It checks requests as the service does, keeps the quotas, makes up answers, and keeps a ledger of what it
     would have billed: GET /emulator/totals and /emulator/ledger.
@@ -56,7 +52,10 @@ def command(host: str, port: int, **options: object) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise UsageError(f"{host}:{port} cannot be served: {error.strerror}.") from None
+        what = f"The ledger {error.filename}" if error.filename else f"{host}:{port}"
+        raise UsageError(
+            f"{what} cannot be {'written' if error.filename else 'served'}: {error.strerror}."
+        ) from None
     return ExitCode.OK
 
 

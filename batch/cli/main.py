@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 
@@ -16,6 +17,8 @@ import click
 from batch import __version__
 from batch.errors import ChatbatchError, ExitCode
 
+# What a shell reports of a program that SIGPIPE ended.
+BROKEN_PIPE = 141
 _COMMANDS = {
     "run": "Answer the rows of a file; the same command again continues.",
     "check": "Read every row and say what is wrong with which.",
@@ -47,12 +50,10 @@ class Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.command(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="chatbatch")
 def chatbatch() -> None:
-    r"""Run a file of chat conversations through the YandexGPT completion API.
+    """Run a file of chat conversations through the YandexGPT completion API.
 
     \b
     Try it without an account:
@@ -62,7 +63,7 @@ def chatbatch() -> None:
 
 def run_command_line(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    verbose = sum(word.count("v") for word in arguments or sys.argv[1:] if word in ("-v", "-vv", "-vvv"))
+    verbose = _verbosity(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(chatbatch.main(args=arguments, standalone_mode=False) or 0)
     except click.exceptions.Exit as ended:
@@ -74,7 +75,7 @@ def run_command_line(arguments: list[str] | None = None) -> int:
         return _said("Interrupted; what was committed is safe.", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as in `chatbatch … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
+        return BROKEN_PIPE
     except ChatbatchError as error:
         if verbose > 1:
             traceback.print_exc()
@@ -89,8 +90,16 @@ def run_command_line(arguments: list[str] | None = None) -> int:
         )
 
 
+def _verbosity(arguments: list[str]) -> int:
+    """Return how often -v was given, in any spelling; errors may come before the flags are understood."""
+    asked = sum(word.count("v") for word in arguments if re.fullmatch(r"-v+", word))
+    asked += arguments.count("--verbose")
+    told = os.environ.get("CHATBATCH_VERBOSE", "")
+    return asked or (int(told) if told.isdigit() else 0)
+
+
 def _said(sentence: str, code: ExitCode) -> int:
-    from batch.progress import printable
+    from batch.plaintext import printable
 
     for line in sentence.split("\n"):
         click.echo(printable(line), err=True)

@@ -8,8 +8,8 @@ import click
 
 from batch.errors import ExitCode
 from batch.jsontext import Json, JsonObject, encode_text
+from batch.plaintext import printable
 from batch.plan.checking import Findings, Outlook
-from batch.progress import printable
 from batch.records import Row
 from batch.settings import Resolved
 
@@ -25,9 +25,7 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
         plan: JsonObject = {name: _plain(value) for name, value in asdict(outlook).items()}
         click.echo(encode_text({"event": "dry_run", **plan, "settings": told}))
         return ExitCode.OK
-    click.echo(
-        f"Would send {outlook.to_send:,} of {outlook.rows:,} rows to {outlook.output}; nothing was sent."
-    )
+    click.echo(f"Would send {outlook.to_send:,} of {outlook.rows:,} rows to {outlook.output}; nothing was sent.")
     click.echo(f"  answered before {outlook.answered:,}, invalid {outlook.invalid:,}")
     click.echo(f"  credential      {outlook.credential}")
     click.echo(f"  journal         {outlook.journal}")
@@ -35,9 +33,7 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
     for name, value in values.items():
         if value is not None:
             text = printable(str(_plain(value)))
-            click.echo(
-                f"    {name:<15} {text if len(text) < 60 else text[:59] + '…'}  ({resolved.origins[name]})"
-            )
+            click.echo(f"    {name:<15} {text if len(text) < 60 else text[:59] + '…'}  ({resolved.origins[name]})")
     return ExitCode.OK
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(params=settings_options())
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 def command(inputs: tuple[str, ...], **flags: object) -> int:
-    r"""Answer every row of INPUT.
+    """Answer every row of INPUT.
 
     INPUT is files, folders and globs (.jsonl, .ndjson, also .gz, .zst, .bz2; .parquet), or - for stdin. The
     answers are journaled as they come and exported in input order. The same command again sends only the
@@ -45,18 +45,19 @@ def command(inputs: tuple[str, ...], **flags: object) -> int:
     news, printer = News(), _printer(settings)
     news.subscribe(printer.note)
     with closing(printer):
-        return int(
-            running.run(settings, inputs, os.environ, news=news, clock=SystemClock(), tick=printer.tick)
-        )
+        return int(running.run(settings, inputs, os.environ, news=news, clock=SystemClock(), tick=printer.tick))
 
 
 def _printer(settings: Settings) -> Printer:
-    from batch.progress import JsonProgress, LineProgress, LiveProgress, QuietProgress
+    from batch.progress import JsonProgress, LineProgress, LiveProgress, QuietProgress, Steadfast
+
+    stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+    stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
     if settings.json:
-        return JsonProgress(sys.stdout, settings.stats)
+        return Steadfast(JsonProgress(stdout, settings.stats))
     if settings.quiet:
-        return QuietProgress(sys.stderr)
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return LiveProgress(sys.stderr, settings.verbose)
-    return LineProgress(sys.stderr, settings.stats, settings.verbose)
+        return Steadfast(QuietProgress(stderr))
+    if stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Steadfast(LiveProgress(stderr, settings.verbose))
+    return Steadfast(LineProgress(stderr, settings.stats, settings.verbose))

@@ -17,7 +17,7 @@ _SETTINGS = ("folder", "base_url", "emulate", "data_logging", "timeout", "verbos
 @click.command(params=settings_options(*_SETTINGS))
 @click.argument("body", metavar="BODY.json")
 def command(body: str, **flags: object) -> int:
-    r"""Post BODY.json and print the service's answer as it came.
+    """Post BODY.json and print the service's answer as it came.
 
     The body (- for stdin) is the service's own, as in its guide. Anything but 200 is an error with
     the code and the message.

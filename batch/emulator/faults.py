@@ -50,9 +50,7 @@ class FaultKind:
     respond: Callable[[Situation], Response]
 
 
-def refusal(
-    rejected: Rejected, headers: Mapping[str, str], extra: Mapping[str, str] | None = None
-) -> Response:
+def refusal(rejected: Rejected, headers: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Response:
     """The answer of a `Rejected`."""
     return Response(
         orjson.dumps(rejected.body),
@@ -86,9 +84,7 @@ def _internal(at: Situation) -> Response:
 
 
 def _deadline(at: Situation) -> Response:
-    rejected = rejections.cloud_error(
-        rejections.DEADLINE_EXCEEDED, "Deadline exceeded.", request_id=at.request_id
-    )
+    rejected = rejections.cloud_error(rejections.DEADLINE_EXCEEDED, "Deadline exceeded.", request_id=at.request_id)
     return refusal(rejected, at.headers)
 
 

@@ -149,12 +149,12 @@ def serve(
 
     Raises:
         ValueError: the host is not on the loopback interface.
-        OSError: the port is taken.
+        OSError: the port is taken, or the ledger's file cannot be written.
     """
     address = _loopback(host)
+    emulator = _emulator(config or Config())
     bound = _bound(address, port)
     number = bound.getsockname()[1]
-    emulator = _emulator(config or Config())
     server = Server(emulator)
 
     async def until_told() -> None:
@@ -220,7 +220,8 @@ def _emulator(config: Config) -> Emulator:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named since asyncio switches Nagle's delay off only for sockets that name it.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))

@@ -180,9 +180,7 @@ def _message(value: object) -> Message:
 
 def _check_length(text: str) -> None:
     if not 0 < len(text) <= MAX_TEXT_CHARACTERS:
-        raise session_error(
-            f"text length is {len(text)}, which is outside the range (0, {MAX_TEXT_CHARACTERS}]"
-        )
+        raise session_error(f"text length is {len(text)}, which is outside the range (0, {MAX_TEXT_CHARACTERS}]")
 
 
 def _call(value: object) -> ToolCall:

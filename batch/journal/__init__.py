@@ -1,17 +1,23 @@
 """The journal: what was sent, what came back, and what was made of it; the truth from which outputs are made.
 
-SQLite beside the output. The rest of the house uses the names that are re-exported here.
+A SQLite file beside the output, and a tape that holds the same; each can be made again from the other. The
+rest of the house uses the names that are re-exported here.
 """
 
 from __future__ import annotations
 
 from batch.journal.commits import Commits
-from batch.journal.entries import Intent, Outcome, Receipt, Result, Stored, Unjudged, Write
+from batch.journal.entries import Intent, Outcome, Receipt, Result, RowState, Stored, Unjudged, Write
 from batch.journal.keys import KeyCounter
-from batch.journal.owner import Owner
-from batch.journal.store import Journal, RowState
+from batch.journal.owner import BEAT_S, Owner, is_held, read_owner
+from batch.journal.queries import Records, RunRecord, Sums
+from batch.journal.recovery import ASKED, IDENTITY, tape_path
+from batch.journal.store import Journal, check_asked
 
 __all__ = [
+    "ASKED",
+    "BEAT_S",
+    "IDENTITY",
     "Commits",
     "Intent",
     "Journal",
@@ -19,9 +25,16 @@ __all__ = [
     "Outcome",
     "Owner",
     "Receipt",
+    "Records",
     "Result",
     "RowState",
+    "RunRecord",
     "Stored",
+    "Sums",
     "Unjudged",
     "Write",
+    "check_asked",
+    "is_held",
+    "read_owner",
+    "tape_path",
 ]

@@ -9,13 +9,39 @@ from batch.records import Reply, Status, Usage
 
 
 @dataclass(frozen=True, slots=True)
+class RunBegan:
+    """A run begins: its number from 1, the tool's version, the settings as JSON without secrets."""
+
+    run: int
+    started_at: float
+    version: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run came to its end; one without this entry was killed."""
+
+    run: int
+    ended_at: float
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
-    """A request is about to leave: committed before it does. `number` counts the row's attempts from 1."""
+    """A request is about to leave: committed before it does. `number` counts the row's attempts from 1.
+
+    `model` is the model that is asked, as the user named it; `content` the request's fingerprint where the row
+    is known by an id, which does not say what was asked.
+    """
 
     attempt: int
     row_key: str
     number: int
     sent_at: float
+    run: int
+    model: str
+    content: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +56,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended: `answered`, or what it may have cost (`not_billed`, `maybe_billed`, `billed`)."""
+    """How an attempt ended.
+
+    `answered`; or, by what it may have cost, `not_billed`, `maybe_billed`, `billed`; or `unknown`, where the
+    run ended before anybody saw it.
+    """
 
     attempt: int
     outcome: str
@@ -55,15 +85,17 @@ class Result:
     finished_at: float
 
 
-Write: TypeAlias = Intent | Receipt | Outcome | Result
+Write: TypeAlias = RunBegan | RunEnded | Intent | Receipt | Outcome | Result
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A row's result as it stands in the journal, with the raw reply where one came."""
+    """A row's result as it stands in the journal, with the raw reply where one came, and what was asked."""
 
     result: Result
     reply: Reply | None
+    model: str | None
+    content: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +106,14 @@ class Unjudged:
     row_key: str
     number: int
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class RowState:
+    """What is known of a row that was asked: its status (None: no result yet), the code of its failure, and
+    how often it was asked.
+    """
+
+    status: Status | None
+    error_code: str | None
+    attempts: int

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from batch.journal import Journal, KeyCounter
-from batch.plan.feeding import RowName, row_names
-from batch.plan.opening import Paths, defaults, find_access, open_input
-from batch.providers.yandex import Models
-from batch.records import Row, Status
+from batch.journal import KeyCounter, Records, check_asked
+from batch.plan.feeding import RowNames, is_done
+from batch.plan.opening import Input, Paths, asked_of, defaults, open_input, prepare
+from batch.providers import models_of
+from batch.records import Row
 from batch.settings import Settings
+from batch.writer import Layout
 
 
 @dataclass(slots=True)
@@ -59,36 +60,45 @@ def dry_run(settings: Settings, inputs: Sequence[str], environment: Mapping[str,
 
     Raises what the run itself would raise before sending.
     """
-    paths = Paths.of(settings)
-    access = find_access(settings, environment)
-    source = open_input(settings, inputs)
-    models = Models(access.folder)
-    models.uri(settings.model)
+    prepared = prepare(settings, inputs, environment)
+    access, paths = prepared.access, prepared.paths
+    source = prepared.source or open_input(settings, inputs)
+    Layout.of(source.reader.columns, settings.keep)
     source.reader.count()
-    journal = Journal.open(paths.journal) if paths.journal.exists() else None
-    counter = KeyCounter()
-    invalid = answered = to_send = 0
-    name: RowName = row_names(models.identity, by_id=settings.id_column is not None)
-    try:
-        for keyed in counter.keyed(source.reader.chunks(), defaults(settings), name):
-            keys = [key for key in keyed.keys if key]
-            states = journal.states(keys) if journal else {}
-            done = sum(1 for state in states.values() if state.status is Status.OK)
-            invalid += len(keyed.keys) - len(keys)
-            answered += done
-            to_send += len(keys) - done
-    finally:
-        counter.close()
-        if journal:
-            journal.close()
+    names = RowNames(models_of(settings, access.folder).identity, by_id=settings.id_column is not None)
+    rows, invalid, answered = _count(settings, source, names, paths)
+    to_send = rows - invalid - answered
     credential = access.credentials
     return Outlook(
         files=[item.name for item in source.files],
-        rows=invalid + answered + to_send,
+        rows=rows,
         invalid=invalid,
         answered=answered,
-        to_send=to_send,
+        to_send=min(to_send, settings.max_rows) if settings.max_rows is not None else to_send,
         output=str(paths.output),
         journal=str(paths.journal),
         credential=f"{credential.kind} from {credential.origin}",
     )
+
+
+def _count(settings: Settings, source: Input, names: RowNames, paths: Paths) -> tuple[int, int, int]:
+    """Return how many rows there are, how many are invalid, and how many need no request."""
+    journal = Records.open(paths.journal) if paths.journal.exists() else None
+    counter = KeyCounter(dedupe=settings.dedupe)
+    rows = invalid = answered = 0
+    try:
+        if journal is not None:
+            check_asked(journal, paths.journal, asked_of(settings))
+        for keyed in counter.keyed(source.reader.chunks(), defaults(settings), names.name):
+            keys = [(key, first) for key, first in zip(keyed.keys, keyed.first, strict=True) if key]
+            states = journal.states([key for key, _ in keys]) if journal else {}
+            rows += len(keyed.keys)
+            invalid += len(keyed.keys) - len(keys)
+            answered += sum(
+                1 for key, first in keys if not first or is_done(states.get(key), settings.unknown == "skip")
+            )
+    finally:
+        counter.close()
+        if journal:
+            journal.close()
+    return rows, invalid, answered

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from batch.client import answered
 from batch.errors import AttemptFailed
-from batch.journal import Journal, KeyCounter, Outcome, Write
-from batch.plan.feeding import RowName
+from batch.journal import IDENTITY, Journal, KeyCounter, Outcome, Records, Result, Stored, Write
+from batch.plan.feeding import UNKNOWN_BILLED, RowNames
 from batch.providers import Provider
 from batch.readers import Reader
-from batch.records import Answer, Defaults, KeyedChunk
-from batch.writer import assemble
+from batch.records import Answer, Defaults, KeyedChunk, Status, Usage
+from batch.writer import Judge, assemble
 
 
 def settle(journal: Journal, provider: Provider) -> int:
@@ -43,35 +43,71 @@ def settle(journal: Journal, provider: Provider) -> int:
     return count
 
 
-@dataclass(frozen=True, slots=True)
+def leave_unknown(journal: Journal, row_keys: list[str], now: float) -> None:
+    """Record rows that were in flight when a run died as failed, so that they are not bought again unasked."""
+    states = journal.states(row_keys)
+    journal.apply(
+        [
+            Result(
+                key,
+                0,
+                Status.FAILED,
+                states[key].attempts,
+                Usage(),
+                UNKNOWN_BILLED,
+                "the request was in flight when a run ended, and may have been billed; --unknown retry asks again",
+                None,
+                now,
+            )
+            for key in dict.fromkeys(row_keys)
+            if states[key].status is not Status.OK
+        ]
+    )
+
+
+@dataclass(slots=True)
 class Join:
-    """The input's rows with what the journal holds of them."""
+    """The input's rows with what the journal holds of them.
+
+    Afterwards `edited` rows have an id whose answer was given to another content.
+    """
 
     reader: Reader
     defaults: Defaults
-    name: RowName
-    journal: Journal
-    provider: Provider
+    names: RowNames
+    journal: Records
+    judge: Judge
+    dedupe: bool
+    edited: int = 0
 
     def rows(self) -> Iterator[tuple[KeyedChunk, Sequence[Answer]]]:
         """Yield every chunk with one answer per row, in input order."""
-        counter = KeyCounter()
+        counter = KeyCounter(dedupe=self.dedupe)
         try:
-            for keyed in counter.keyed(self.reader.chunks(), self.defaults, self.name):
+            for keyed in counter.keyed(self.reader.chunks(), self.defaults, self.names.name):
                 yield keyed, self._answers(keyed)
         finally:
             counter.close()
 
     def _answers(self, keyed: KeyedChunk) -> list[Answer]:
+        identity = self.journal.fact(IDENTITY)
         stored = self.journal.results([key for key in keyed.keys if key])
+        if self.names.by_id:
+            self._count_edited(keyed, stored)
         return [
             assemble(
                 row,
                 request,
                 key,
                 stored.get(key) if key else None,
-                self.provider.judge,
-                self.journal.identity,
+                self.judge,
+                identity,
             )
             for row, request, key in zip(keyed.chunk.rows, keyed.requests, keyed.keys, strict=True)
         ]
+
+    def _count_edited(self, keyed: KeyedChunk, stored: Mapping[str, Stored]) -> None:
+        for request, key in zip(keyed.requests, keyed.keys, strict=True):
+            known = stored.get(key) if key else None
+            if request is not None and known is not None and known.content is not None:
+                self.edited += known.content != self.names.content(request)

@@ -3,53 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from batch.client import Task
 from batch.events import RowsSkipped
-from batch.journal import Journal, KeyCounter
-from batch.providers import Provider
+from batch.journal import Journal, KeyCounter, RowState
 from batch.readers import Reader
 from batch.records import Defaults, KeyedChunk, Request, Row, Status
 from batch.runner import Batch
 
-RowName = Callable[[Row, Request], str]
 
+class RowNames:
+    """What names a row: the value of its id column, else everything that determines its answer."""
 
-def row_names(provider_identity: Callable[[str], str], *, by_id: bool) -> RowName:
-    """Return what names a row: the value of its id column, else everything that determines its answer."""
-    identities: dict[str, str] = {}  # few: one per model
+    def __init__(self, model_identity: Callable[[str], str], *, by_id: bool) -> None:
+        self._model_identity = model_identity
+        self._identities: dict[str, str] = {}  # few: one per model
+        self.by_id = by_id
 
-    def by_content(_row: Row, request: Request) -> str:
-        identity = identities.get(request.model)
+    def name(self, row: Row, request: Request) -> str:
+        """Return what names a row; rows of equal names are told apart by their occurrence."""
+        return row.id if self.by_id and row.id is not None else self.content(request)
+
+    def content(self, request: Request) -> str:
+        """Return the fingerprint of everything that determines the answer."""
+        identity = self._identities.get(request.model)
         if identity is None:
-            identity = identities[request.model] = provider_identity(request.model)
+            identity = self._identities[request.model] = self._model_identity(request.model)
         return request.fingerprint(identity)
 
-    return _by_id if by_id else by_content
+
+# The error code of a row that was in flight when a run died and that `--unknown skip` leaves.
+UNKNOWN_BILLED = "UNKNOWN_BILLED"
 
 
-def _by_id(row: Row, request: Request) -> str:
-    return row.id or request.fingerprint(request.model)
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is to be sent: equal rows once, rows in doubt or not, so many rows at most."""
+
+    dedupe: bool
+    skip_unknown: bool
+    max_rows: int | None
+
+
+def is_done(state: RowState | None, skip_unknown: bool) -> bool:
+    """Return whether a row needs no request any more."""
+    if state is None:
+        return False
+    return state.status is Status.OK or (skip_unknown and state.error_code == UNKNOWN_BILLED)
 
 
 class Feed:
     """One pass over the input: batches of tasks; afterwards `held_back` rows were beyond `max_rows`."""
 
     def __init__(
-        self, reader: Reader, defaults: Defaults, name: RowName, journal: Journal, max_rows: int | None
+        self, reader: Reader, defaults: Defaults, names: RowNames, journal: Journal, rules: Rules
     ) -> None:
         self._reader = reader
         self._defaults = defaults
-        self._name = name
+        self._names = names
         self._journal = journal
-        self._left = max_rows
+        self._rules = rules
+        self._left = rules.max_rows
         self.held_back = 0
 
     def batches(self) -> Iterator[Batch]:
         """Yield the tasks of each chunk; to be called in a worker thread."""
-        counter = KeyCounter()
+        counter = KeyCounter(dedupe=self._rules.dedupe)
         try:
-            for keyed in counter.keyed(self._reader.chunks(), self._defaults, self._name):
+            for keyed in counter.keyed(self._reader.chunks(), self._defaults, self._names.name):
                 yield self._batch(keyed)
         finally:
             counter.close()
@@ -58,15 +80,19 @@ class Feed:
         states = self._journal.states([key for key in keyed.keys if key])
         tasks: list[Task] = []
         answered = invalid = 0
-        for row, request, key in zip(keyed.chunk.rows, keyed.requests, keyed.keys, strict=True):
+        for row, request, key, first in zip(
+            keyed.chunk.rows, keyed.requests, keyed.keys, keyed.first, strict=True
+        ):
             if request is None or key is None:
                 invalid += 1
                 continue
             state = states.get(key)
-            if state is not None and state.status is Status.OK:
+            if not first or is_done(state, self._rules.skip_unknown):
                 answered += 1
                 continue
-            tasks.append(Task(key, request, state.attempts if state else 0, row.model is not None))
+            content = self._names.content(request) if self._names.by_id else None
+            attempts = state.attempts if state else 0
+            tasks.append(Task(key, request, attempts, row.model is not None, content))
         return Batch(self._admitted(tasks), RowsSkipped(answered, invalid))
 
     def _admitted(self, tasks: list[Task]) -> list[Task]:
@@ -76,8 +102,3 @@ class Feed:
         self._left -= len(admitted)
         self.held_back += len(tasks) - len(admitted)
         return admitted
-
-
-def provider_names(provider: Provider, *, by_id: bool) -> RowName:
-    """Return the row names of a run that asks this provider."""
-    return row_names(provider.identity, by_id=by_id)

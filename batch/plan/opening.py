@@ -11,11 +11,13 @@ from pathlib import Path
 from batch import auth, storage
 from batch.auth import Credentials
 from batch.errors import UsageError
+from batch.journal import tape_path
+from batch.providers import check_model
 from batch.readers import ColumnMapping, Reader, Template, open_reader
 from batch.records import Defaults, Options
 from batch.settings import Settings
 from batch.storage import InputFile
-from batch.writer import check_name
+from batch.writer import Layout, check_name
 
 EMULATED_FOLDER = "b1gemulated0000000000"
 
@@ -35,8 +37,18 @@ class Paths:
         if output is None:
             raise UsageError("There is no output: name one with -o, such as -o answers.parquet.")
         check_name(output)
-        journal = settings.journal or output.with_name(output.name + ".journal")
+        journal = settings.journal or journal_of(output)
         return cls(output, journal, output.with_name(output.name + ".stdin.jsonl"))
+
+    @property
+    def held(self) -> list[Path]:
+        """Return what a run has to hold alone: its journal, and the output, whose journal may stand elsewhere."""
+        return list(dict.fromkeys([journal_of(self.output), self.journal]))
+
+
+def journal_of(output: Path) -> Path:
+    """Return where the journal of an output stands unless it was put elsewhere."""
+    return output.with_name(output.name + ".journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +136,37 @@ def reached(access: Access) -> Iterator[Access]:
         ) from None
     with background(Config(keep_entries=False)) as running:
         yield replace(access, settings=replace(access.settings, base_url=running.base_url))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run and a dry run have looked at before anything is written; `source` is None for standard input."""
+
+    access: Access
+    paths: Paths
+    source: Input | None
+
+
+def prepare(settings: Settings, inputs: Sequence[str], environment: Mapping[str, str]) -> Prepared:
+    """Look at settings, credentials, model, inputs and journal; writes nothing, raises what a run would."""
+    paths = Paths.of(settings)
+    access = find_access(settings, environment)
+    check_model(settings, access.folder)
+    source = None if storage.STANDARD_INPUT in inputs else open_input(settings, inputs, paths)
+    if source is not None:
+        Layout.of(source.reader.columns, settings.keep)
+    for path in (paths.output, paths.journal):
+        storage.check_folder(path)
+    stands = paths.journal.exists() or tape_path(paths.journal).exists()
+    if not stands and paths.output.exists():
+        raise UsageError(
+            f"{paths.output} exists and its journal {paths.journal} does not: running would buy everything "
+            "again and replace it.",
+            hint="Bring the journal back, delete the output, or name another output with -o.",
+        )
+    return Prepared(access, paths, source)
+
+
+def asked_of(settings: Settings) -> str:
+    """Return whom a run asks, as its journal remembers it."""
+    return "emulator" if settings.emulate else "service"

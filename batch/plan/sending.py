@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import anyio
 
-from batch.errors import CredentialsError, InputError
+from batch.errors import AttemptFailed, ChatbatchError, ExitCode, InputError
 from batch.jsontext import NotJson, encode, parse
 from batch.plan.opening import Access, find_access, reached
 from batch.providers.base import Channel
@@ -28,15 +28,30 @@ def send(settings: Settings, body: bytes, environment: Mapping[str, str]) -> byt
     access = find_access(settings, environment)
     prepared = _with_folder(body, access)
     with reached(access) as reachable:
-        reply = anyio.run(_post, reachable, prepared)
+        try:
+            reply = anyio.run(_post, reachable, prepared)
+        except AttemptFailed as error:
+            raise SendFailed(error) from error
     if reply.http_status != 200:
-        error = failure(reply)
-        sentence = f"The service answered {reply.http_status} {error.code}: {error}"
-        if error.stops_run is not None:
-            raise CredentialsError(sentence)
-        error.args = (sentence,)
-        raise error
+        raise SendFailed(failure(reply), reply.http_status)
     return reply.body
+
+
+class SendFailed(ChatbatchError):
+    """The service did not answer with 200; the exit code says whose fault that is."""
+
+    def __init__(self, error: AttemptFailed, http_status: int | None = None) -> None:
+        answered = f"The service answered {http_status}" if http_status else "The request failed:"
+        super().__init__(f"{answered} {error.code}: {error}")
+        self.exit_code = _exit_code(error)
+
+
+def _exit_code(error: AttemptFailed) -> ExitCode:
+    if error.stops_run is not None:
+        return error.stops_run
+    if error.slow_down:
+        return ExitCode.QUOTA
+    return ExitCode.UNAVAILABLE if error.retryable else ExitCode.ROWS_FAILED
 
 
 def _with_folder(body: bytes, access: Access) -> bytes:

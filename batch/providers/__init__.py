@@ -20,6 +20,7 @@ class _Entry:
     """One provider: the host it is reached at unless told otherwise, and how it is made."""
 
     host: str
+    models: Callable[[str | None], Models]
     build: Callable[[Settings, httpx.AsyncClient, Credentials, str | None], Provider]
 
 
@@ -36,9 +37,9 @@ def _yandex(
     )
 
 
-_PROVIDERS = {"yandex": _Entry(HOST, _yandex)}
+_PROVIDERS = {"yandex": _Entry(HOST, Models, _yandex)}
 
-__all__ = ["Provider", "open_provider", "service_address"]
+__all__ = ["Provider", "check_model", "models_of", "open_provider", "service_address"]
 
 
 def open_provider(
@@ -51,6 +52,16 @@ def open_provider(
 def service_address(settings: Settings) -> str:
     """Return the address that will be asked; raises `UsageError` for an unknown provider."""
     return settings.base_url or _entry(settings).host
+
+
+def models_of(settings: Settings, folder: str | None) -> Models:
+    """Return how the provider names models, where this folder pays."""
+    return _entry(settings).models(folder)
+
+
+def check_model(settings: Settings, folder: str | None) -> None:
+    """Raise `UsageError` where the provider or the account's folder is not known."""
+    models_of(settings, folder).uri(settings.model)
 
 
 def _entry(settings: Settings) -> _Entry:

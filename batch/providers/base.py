@@ -21,6 +21,11 @@ class Provider(Protocol):
     `encode` and `judge` are pure, so that answers can be judged again from the journal, years later.
     """
 
+    @property
+    def granted(self) -> int:
+        """Return how many requests at once the service grants everybody."""
+        ...
+
     def identity(self, model: str) -> str:
         """Return a model's name without the account that pays for it: equal models, equal names."""
         ...
@@ -90,4 +95,4 @@ def _seconds(text: str | None) -> float | None:
         seconds = float(text or "")
     except ValueError:
         return None
-    return seconds if 0 <= seconds < 86400 else None
+    return min(seconds, 86400.0) if 0 <= seconds < float("inf") else None

@@ -6,9 +6,10 @@ empty body from a proxy). One entry per code. Messages are for people and are cu
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from batch.errors import AttemptFailed, Billed, ExitCode
+from batch.errors import AttemptFailed, Billed, ExitCode, StatedQuota
 from batch.jsontext import Json, NotJson, parse
 from batch.records import Reply
 
@@ -57,16 +58,39 @@ def failure(reply: Reply) -> AttemptFailed:
         message or f"HTTP {reply.http_status}{_about(reply.body)}",
         code=meaning.code,
         retryable=meaning.retryable,
-        billed=meaning.billed,
+        billed=_inside_2xx(meaning.billed) if reply.http_status < 300 else meaning.billed,
         slow_down=meaning.slow_down,
         stops_run=meaning.stops_run,
         retry_after=reply.retry_after,
+        quota=_quota(message) if meaning.slow_down else None,
     )
+
+
+# Recorded: "ai.textGenerationCompletionSessionsCount.count gauge quota limit exceed: allowed 10 requests" and
+# "ai.textGenerationCompletionRequestsPerHour.rate rate quota limit exceed: allowed 100 requests". That it is a
+# quota is told by the code; this only says which, and a text that is not understood is a refusal like any.
+_QUOTA = re.compile(r"(\w+)\.(count gauge|rate rate) quota limit exceed: allowed (\d{1,9}) ")
+_UNITS = {"PerSecond": 1, "PerMinute": 60, "PerHour": 3600, "PerDay": 86400}
+
+
+def _quota(message: str) -> StatedQuota | None:
+    found = _QUOTA.search(message)
+    if found is None or int(found[3]) == 0:
+        return None
+    if found[2] == "count gauge":
+        return StatedQuota(int(found[3]), None)
+    seconds = next((unit for name, unit in _UNITS.items() if found[1].endswith(name)), None)
+    return StatedQuota(int(found[3]), seconds) if seconds else None
 
 
 def unreadable(reason: str) -> AttemptFailed:
     """Return the failure of an answer that was billed and cannot be read."""
     return AttemptFailed(reason, code="UNREADABLE_ANSWER", retryable=True, billed=Billed.YES)
+
+
+def _inside_2xx(billed: Billed) -> Billed:
+    """Return what an error inside an answer may have cost: the answer had begun."""
+    return Billed.MAYBE if billed is Billed.NO else billed
 
 
 def _meaning(http_status: int, grpc_code: int | None) -> _Meaning:

@@ -17,6 +17,8 @@ from batch.providers.failures import failure, unreadable
 from batch.records import Completion, FinishReason, Message, Options, Reply, Request, RequestIds, Usage
 
 HOST = "https://llm.api.cloud.yandex.net"
+# The service's documentation, "Quotas and limits"; support raises it for a customer, or lowers it for a model.
+CONCURRENT_GENERATIONS = 10
 COMPLETION_PATH = "/foundationModels/v1/completion"
 # What people leave in a body that they copied from the guide.
 PLACEHOLDERS = ("<folder_ID>", "<folder_id>", "<идентификатор_каталога>", "FOLDER_ID", "${FOLDER_ID}")
@@ -86,6 +88,11 @@ class YandexProvider:
         self._channel = Channel(client, url, credentials.redact, timeout_s)
         self._models = models
         self._data_logging = data_logging
+
+    @property
+    def granted(self) -> int:
+        """Return the service's default quota of synchronous generations at once."""
+        return CONCURRENT_GENERATIONS
 
     def identity(self, model: str) -> str:
         """Return the model without its folder."""

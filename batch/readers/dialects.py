@@ -59,9 +59,7 @@ def row_id(fields: Mapping[str, Json], mapping: ColumnMapping) -> str | None:
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
     value = fields.get(mapping.id_column)
     if value is None or value == "" or isinstance(value, list | dict):
-        raise RowInvalid(
-            f'"{mapping.id_column}" names no id', hint="give every row an id, or drop --id-column"
-        )
+        raise RowInvalid(f'"{mapping.id_column}" names no id', hint="give every row an id, or drop --id-column")
     return str(value)
 
 

@@ -84,9 +84,7 @@ def _content(number: int, role: str, name: str, value: Json) -> Message:
         return Message(role, tool_results=_results(number, value))
     text = _parts(number, value) if name == "content" and isinstance(value, list) else value
     if not isinstance(text, str):
-        raise RowInvalid(
-            f'the "{name}" of message {number} is {kind(text)}, not a text', hint="put it in quotes"
-        )
+        raise RowInvalid(f'the "{name}" of message {number} is {kind(text)}, not a text', hint="put it in quotes")
     if not text.strip():
         raise RowInvalid(f"message {number} has an empty text", hint="remove the message or give it a text")
     return Message(role, text)

@@ -73,9 +73,7 @@ def _structure(name: str, value: Json) -> Json:
     try:
         return read_json(value)
     except NotJson as error:
-        raise RowInvalid(
-            f'"{name}" is a text that is not JSON: {error}', hint="write a JSON object"
-        ) from None
+        raise RowInvalid(f'"{name}" is a text that is not JSON: {error}', hint="write a JSON object") from None
 
 
 def _optional(fields: Mapping[str, Json], name: str, read: Callable[[str, Json], T]) -> T | None:
@@ -121,9 +119,7 @@ def _max_tokens(name: str, value: Json) -> int:
 
 def _reasoning_mode(name: str, value: Json) -> str:
     if not isinstance(value, str) or value not in _REASONING:
-        raise RowInvalid(
-            f'"reasoningOptions.{name}" is unknown', hint=f"write one of {', '.join(_REASONING)}"
-        )
+        raise RowInvalid(f'"reasoningOptions.{name}" is unknown', hint=f"write one of {', '.join(_REASONING)}")
     return value
 
 

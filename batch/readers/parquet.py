@@ -109,9 +109,7 @@ class ParquetReader:
 
     def _is_binary(self, name: str) -> bool:
         kind = self._columns.field(name).type
-        return (
-            pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-        )
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
 def _open(item: InputFile) -> pq.ParquetFile:
@@ -140,9 +138,7 @@ def _united(schemas: Sequence[pa.Schema], files: Sequence[InputFile]) -> pa.Sche
     if len(set(united.names)) != len(united.names):
         raise UsageError("The input has two columns of the same name.", hint="Rename one of them.")
     everywhere = set(united.names).intersection(*(schema.names for schema in schemas))
-    return pa.schema(
-        [column if column.name in everywhere else column.with_nullable(True) for column in united]
-    )
+    return pa.schema([column if column.name in everywhere else column.with_nullable(True) for column in united])
 
 
 def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -75,9 +75,7 @@ def write_rows(path: Path, rows: int) -> None:
     """Write request bodies of about the length of a support request."""
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
-            text = (
-                f"Здравствуйте! Заказ №{number} не пришёл вовремя. " + "Подскажите, пожалуйста, где он? " * 4
-            )
+            text = f"Здравствуйте! Заказ №{number} не пришёл вовремя. " + "Подскажите, пожалуйста, где он? " * 4
             body = {
                 "modelUri": "gpt://folder/yandexgpt-lite",
                 "completionOptions": {"stream": False, "temperature": 0.3, "maxTokens": "500"},
@@ -111,9 +109,7 @@ def main() -> None:
         write_rows(rows, options.rows)
         for pair in range(options.pairs):
             post = f"{url}/foundationModels/v1/completion"
-            bare = measure(
-                [sys.executable, "-c", _BARE, post, str(rows), str(options.concurrency)], environment
-            )
+            bare = measure([sys.executable, "-c", _BARE, post, str(rows), str(options.concurrency)], environment)
             output = Path(folder, f"out-{pair}.parquet")
             ours = measure(run_command(url, rows, output, options.concurrency), environment)
             ratios.append(bare.wall_s / ours.wall_s)

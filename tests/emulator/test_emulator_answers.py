@@ -129,9 +129,7 @@ async def test_reasoning_is_counted_within_the_limit(body: Body, client_of: Clie
     """Hidden reasoning shows in the usage, is part of the completion and of its limit."""
     options = {"maxTokens": "60", "reasoningOptions": {"mode": "ENABLED_HIDDEN"}}
     async with client_of(Emulator()) as client:
-        result = (await client.post(f"{API}/completion", json=body(completionOptions=options))).json()[
-            "result"
-        ]
+        result = (await client.post(f"{API}/completion", json=body(completionOptions=options))).json()["result"]
     usage = result["usage"]
     reasoning = int(usage["completionTokensDetails"]["reasoningTokens"])
     assert 0 < reasoning < int(usage["completionTokens"]) <= 60
@@ -186,9 +184,7 @@ async def test_a_schema_is_kept(body: Body, client_of: ClientOf) -> None:
         ({"messages": user("hello")}, False),
     ],
 )
-async def test_tools_are_called(
-    body: Body, client_of: ClientOf, changes: dict[str, object], called: bool
-) -> None:
+async def test_tools_are_called(body: Body, client_of: ClientOf, changes: dict[str, object], called: bool) -> None:
     """A tool is called where it must be or the user names it, with arguments of its schema and no id."""
     async with client_of(Emulator()) as client:
         response = await client.post(f"{API}/completion", json=body(tools=[ADD], **changes))

@@ -31,9 +31,7 @@ def test_latencies_are_drawn_within_their_bounds(text: str, least: float, most: 
         assert drawn[500] == pytest.approx(0.8, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "fast", "fixed:", "fixed:-1", "uniform:2-1", "lognormal:0,1", "fixed:nan"]
-)
+@pytest.mark.parametrize("text", ["", "fast", "fixed:", "fixed:-1", "uniform:2-1", "lognormal:0,1", "fixed:nan"])
 def test_a_wrong_latency_is_told_the_forms(text: str) -> None:
     """The error says what may be written instead."""
     with pytest.raises(ValueError, match="lognormal:MEDIAN,SIGMA"):

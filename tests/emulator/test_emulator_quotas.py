@@ -79,9 +79,7 @@ def test_the_hour_is_counted_to_the_second(clock: Clock) -> None:
     assert admitted(admission, 60) == 60
     clock.now += 1800
     assert admitted(admission, 60) == 40
-    with pytest.raises(
-        Rejected, match=r"RequestsPerHour\.rate rate quota limit exceed: allowed 100 requests"
-    ):
+    with pytest.raises(Rejected, match=r"RequestsPerHour\.rate rate quota limit exceed: allowed 100 requests"):
         admission.enter()
     clock.now += 1799
     assert admitted(admission, 10) == 0

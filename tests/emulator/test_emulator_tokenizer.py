@@ -77,9 +77,7 @@ def test_counts_are_close_to_the_recorded_ones(token_counts: list[dict[str, obje
     for row in token_counts:
         if not str(row["model"]).startswith("yandexgpt") or row.get("tools") or not row.get("messages"):
             continue
-        request = parse_completion(
-            orjson.dumps({"modelUri": "gpt://folder/model", "messages": row["messages"]})
-        )
+        request = parse_completion(orjson.dumps({"modelUri": "gpt://folder/model", "messages": row["messages"]}))
         assert len(prompt(request)) == pytest.approx(row["inputTextTokens"], rel=0.3, abs=6), row
         if row.get("completion_text"):
             counted = count(str(row["completion_text"])) + 1

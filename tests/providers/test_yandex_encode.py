@@ -27,9 +27,7 @@ RESULTS: JsonObject = {"toolResults": [{"functionResult": {"name": "weather", "c
 
 def _provider(folder: str | None = "b1g") -> YandexProvider:
     """Return a provider for its pure methods; the client is never opened."""
-    return YandexProvider(
-        CLIENT, for_emulator(), Models(folder), base_url=None, timeout_s=1, data_logging=True
-    )
+    return YandexProvider(CLIENT, for_emulator(), Models(folder), base_url=None, timeout_s=1, data_logging=True)
 
 
 def _encoded(options: Options, *messages: Message) -> dict[str, Json]:

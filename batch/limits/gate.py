@@ -1,0 +1,186 @@
+"""The one gate through which every request of a quota leaves: slots, rate windows, and a shared pause.
+
+Only this module of the limits waits. Whoever is let through leaves at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from batch.clock import Clock
+from batch.errors import ExitCode
+from batch.limits.concurrency import Concurrency
+from batch.limits.windows import Window
+from batch.parsing import RateLimit
+from batch.stopping import Stop
+
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+UNITS_S = tuple(UNITS.values())
+# One pause for an episode of refusals that state no time of their own.
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """A limit was changed by what the service did: `requests at once` or a rate, and why."""
+
+    limit: str
+    value: int
+    reason: str
+
+
+class Limits:
+    """The limits of one quota: so many requests at once, rate windows that all have to agree, and pauses.
+
+    Begins with a single slot, so that refused credentials cost one request and not as many as may run at
+    once; `trust` opens the rest after the first good answer and `doubt` closes them again. `told` hears of
+    every change. `deadline` is a time of the clock's `monotonic`: where a window stays shut beyond it, the
+    run is asked to stop.
+    """
+
+    def __init__(
+        self,
+        concurrency: Concurrency,
+        rates: Sequence[RateLimit],
+        *,
+        clock: Clock,
+        stop: Stop,
+        told: Callable[[LimitChange], None] = lambda _change: None,
+        deadline: float | None = None,
+    ) -> None:
+        self._concurrency = concurrency
+        # One window for each unit, so that a rate which is learned on the way knows what was sent already.
+        self._windows = {seconds: Window(seconds) for seconds in UNITS_S}
+        for rate in rates:
+            self._keep(rate)
+        self._clock = clock
+        self._stop = stop
+        self._told = told
+        self._deadline = deadline
+        self._slots = anyio.CapacityLimiter(1)
+        self._trusted = False
+        self._turn = anyio.Lock()
+        self._resume_at = float("-inf")
+        self._running = 0
+        self.paused_s = 0.0
+
+    @property
+    def concurrency(self) -> int:
+        """Return how many requests may run at once."""
+        return int(self._slots.total_tokens)
+
+    @property
+    def running(self) -> int:
+        """Return how many requests run; those that hold a slot and still wait do not."""
+        return self._running
+
+    def restore(self, sent: Iterable[tuple[float, int]]) -> None:
+        """Count what earlier runs sent: (seconds ago, how many), the oldest first."""
+        now = self._clock.monotonic()
+        for ago, count in sent:
+            for window in self._windows.values():
+                window.take(now - ago, count)
+
+    # -- what the service did
+
+    def trust(self) -> None:
+        """Note an answer that shows that the service takes us; let the concurrency grow."""
+        now = self._clock.monotonic()
+        if not self._trusted:
+            self._trusted = True
+            self._slots.total_tokens = self._concurrency.limit
+        if self._concurrency.succeeded(now, self.running):
+            self._apply("grown")
+
+    def doubt(self) -> None:
+        """Let one request at a time find out whether the service takes us."""
+        self._trusted = False
+        self._slots.total_tokens = 1
+
+    def refused(self, allowed: int | None, retry_after: float | None) -> None:
+        """Note that too many requests ran at once; the refusals of one episode make one pause and one cut."""
+        now = self._clock.monotonic()
+        if now >= self._resume_at:
+            self._concurrency.refused(now, self.running, allowed)
+            self._apply("refused by the service")
+        self.pause(max(PAUSE_S, retry_after or 0.0))
+
+    def learn(self, rate: RateLimit) -> None:
+        """Keep a rate that the service stated, from now on; a lower one that is kept already stays."""
+        if self._keep(rate):
+            unit = next(name for name, seconds in UNITS.items() if seconds == rate.seconds)
+            self._told(LimitChange(f"requests per {unit}", rate.count, "stated by the service"))
+
+    def _keep(self, rate: RateLimit) -> bool:
+        window = self._windows.setdefault(rate.seconds, Window(rate.seconds))
+        if window.count is not None and window.count <= rate.count:
+            return False
+        window.count = rate.count
+        return True
+
+    def stumbled(self) -> None:
+        """Note that the service failed: concurrency does not shrink for that, and does not grow either."""
+        self._concurrency.stumbled()
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing leave for so long; a pause that ends later wins."""
+        now = self._clock.monotonic()
+        until = now + seconds
+        if until > self._resume_at:
+            self.paused_s += until - max(now, self._resume_at)
+            self._resume_at = until
+
+    def _apply(self, reason: str) -> None:
+        limit = self._concurrency.limit
+        if self._trusted and self._slots.total_tokens != limit:
+            self._slots.total_tokens = limit
+        self._told(LimitChange("requests at once", limit, reason))
+
+    # -- going through
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot and then for the pause and the windows; hold the slot until the block ends.
+
+        Raises `Stopped` when the run is asked to end meanwhile. The windows come last, so that what they
+        count leaves at once.
+        """
+        with self._stop.interruptible():
+            await self._slots.acquire_on_behalf_of(holder := object())
+        try:
+            await self._may_leave()
+            self._running += 1
+            try:
+                yield
+            finally:
+                self._running -= 1
+        finally:
+            self._slots.release_on_behalf_of(holder)
+
+    async def _may_leave(self) -> None:
+        now = self._clock.monotonic()
+        if self._turn.statistics().locked or self._free_at(now) > now:
+            with self._stop.interruptible():
+                async with self._turn:  # first come, first served
+                    now = await self._until_free()
+                    self._take(now)
+        else:
+            self._take(now)
+
+    async def _until_free(self) -> float:
+        while (free := self._free_at(now := self._clock.monotonic())) > now:
+            if self._deadline is not None and free > self._deadline:
+                self._stop.request("a quota will not clear before the deadline", ExitCode.QUOTA)
+            await self._clock.sleep(free - now)
+        return now
+
+    def _take(self, now: float) -> None:
+        for window in self._windows.values():
+            window.take(now)
+
+    def _free_at(self, now: float) -> float:
+        return max(self._resume_at, now, *(window.free_at(now) for window in self._windows.values()))

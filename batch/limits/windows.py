@@ -1,0 +1,74 @@
+"""Rate windows: how many requests left in the last second, minute, hour or day, and when one more may.
+
+Plain functions of the time that they are given, so an hour can be tested in no time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from batch.parsing import RateLimit
+
+# A window is kept a little longer than stated: requests that leave 1 s apart may arrive 0.99 s apart.
+WINDOW_MARGIN = 0.01
+# How many requests of a per-second limit may follow each other at once after a stall.
+CATCH_UP = 4
+_SLICES = 1000
+
+
+@dataclass(slots=True)
+class Window:
+    """Counts the requests of the last `seconds`, and keeps them to `count`; None counts only.
+
+    Requests are counted in slices of a thousandth of the window, and a slice is forgotten only when all of
+    it is past, so the count errs on the safe side and memory is bounded. Windows of a second are also paced
+    (GCRA, ITU-T I.371 annex A, with a tolerance of `CATCH_UP`): a service that counts with a small bucket
+    sees an even stream and not a burst at every second's beginning.
+    """
+
+    seconds: int
+    count: int | None = None
+    _slices: deque[tuple[float, int]] = field(default_factory=deque)
+    _used: int = 0
+    _theoretical: float = float("-inf")
+
+    @classmethod
+    def of(cls, limit: RateLimit) -> Window:
+        """Return the window that keeps a limit."""
+        return cls(limit.seconds, limit.count)
+
+    def free_at(self, now: float) -> float:
+        """Return the time from which one more request may leave; `now` or later."""
+        if self.count is None:
+            return now
+        self._forget(now)
+        at, excess = now, self._used - self.count + 1
+        for end, used in self._slices:  # nearly always the first one frees enough
+            if excess <= 0:
+                break
+            at, excess = max(now, end + self._span), excess - used
+        if self.seconds == 1:
+            at = max(at, self._theoretical - CATCH_UP * self._span / self.count)
+        return at
+
+    def take(self, now: float, requests: int = 1) -> None:
+        """Count requests that leave now."""
+        self._forget(now)
+        size = self.seconds / _SLICES
+        end = (now // size + 1) * size
+        if self._slices and self._slices[-1][0] >= end:
+            self._slices[-1] = (self._slices[-1][0], self._slices[-1][1] + requests)
+        else:
+            self._slices.append((end, requests))
+        self._used += requests
+        if self.count is not None:
+            self._theoretical = max(now, self._theoretical) + requests * self._span / self.count
+
+    @property
+    def _span(self) -> float:
+        return self.seconds * (1 + WINDOW_MARGIN)
+
+    def _forget(self, now: float) -> None:
+        while self._slices and self._slices[0][0] + self._span <= now:
+            self._used -= self._slices.popleft()[1]

@@ -1,0 +1,106 @@
+"""One owner for an output, across processes, and until the process dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from batch.errors import ExitCode, JournalError, OutputHeld
+from batch.journal import Owner
+
+_HOLDER = (
+    "import sys; from pathlib import Path; from batch.journal import Owner\n"
+    "owner = Owner.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read(); owner.close()"
+)
+Hold = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "out.parquet.journal"
+
+
+@pytest.fixture
+def hold(journal: Path) -> Iterator[Hold]:
+    """Starts processes that hold the output until they are ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HOLDER, str(journal)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_a_second_run_is_refused(journal: Path, hold: Hold) -> None:
+    """While a process holds the output nobody else gets it, and is told which process it is."""
+    process = hold()
+    with pytest.raises(OutputHeld, match=f"process {process.pid}, since 20") as caught:
+        Owner.take(journal)
+    assert caught.value.exit_code is ExitCode.HELD
+    assert caught.value.hint
+
+
+def test_death_releases(journal: Path, hold: Hold) -> None:
+    """The output of a run that was killed is free at once, with nothing to clean up."""
+    process = hold()
+    process.kill()
+    process.wait(timeout=30)
+    owner = Owner.take(journal)
+    with pytest.raises(OutputHeld):
+        Owner.take(journal)
+    owner.close()
+
+
+def test_release(journal: Path, hold: Hold) -> None:
+    """After the end of a run another process may take the output, again and again."""
+    for _ in range(2):
+        Owner.take(journal).close()
+    process = hold()
+    process.communicate(input="", timeout=30)
+    assert process.returncode == 0
+    Owner.take(journal).close()
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"[]", b"\xff"])
+def test_a_lock_file_alone_means_nothing(journal: Path, content: bytes) -> None:
+    """A lock file that lies about holds nothing; one that was spoilt while held still refuses, politely."""
+    lock = journal.with_name(journal.name + ".lock")
+    lock.write_bytes(content)
+    owner = Owner.take(journal)
+    lock.write_bytes(content)
+    with pytest.raises(OutputHeld, match="it does not say who"):
+        Owner.take(journal)
+    owner.close()
+
+
+def test_outputs_are_held_one_by_one(journal: Path) -> None:
+    """Two outputs in one folder have two owners."""
+    owners = [Owner.take(journal), Owner.take(journal.with_name("other.journal"))]
+    for owner in owners:
+        owner.close()
+    assert sorted(path.name for path in journal.parent.iterdir()) == [
+        "other.journal.lock",
+        "out.parquet.journal.lock",
+    ]
+
+
+def test_no_folder_for_the_lock(tmp_path: Path) -> None:
+    """A lock that cannot be written is one sentence."""
+    with pytest.raises(JournalError, match="cannot be taken: No such file or directory"):
+        Owner.take(tmp_path / "missing" / "out.journal")
