@@ -154,6 +154,11 @@ def duration_or_off(text: str) -> float | None:
     return None if is_off(text) else duration(text)
 
 
+def duration_or_none_at_all(text: str) -> float:
+    """Parse a duration that may be nothing: `0` or `off`."""
+    return 0.0 if is_off(text) else duration(text)
+
+
 def rate_limit(text: str) -> RateLimit | None:
     """Parse `10/s`, `5000/h`, `off`."""
     if is_off(text):

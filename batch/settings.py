@@ -253,9 +253,9 @@ class Settings:
     )
     grace: float = _setting(
         30.0,
-        "How long rows in flight may finish after the first Ctrl-C or SIGTERM.",
+        "How long rows in flight may finish after the first Ctrl-C or SIGTERM; 0 for not at all.",
         section=_STOP,
-        parse=parsing.duration,
+        parse=parsing.duration_or_none_at_all,
         metavar="DURATION",
     )
     error_on_empty: bool = _setting(

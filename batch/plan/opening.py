@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from batch import auth, storage
 from batch.auth import Credentials
 from batch.errors import UsageError
 from batch.journal import tape_path
+from batch.parsing import home_expanded
 from batch.providers import check_model
 from batch.readers import ColumnMapping, Reader, Template, open_reader
 from batch.records import Defaults, Options
@@ -78,7 +80,7 @@ def open_input(settings: Settings, inputs: Sequence[str], paths: Paths | None = 
 
 
 def _find(inputs: Sequence[str], paths: Paths | None) -> list[InputFile]:
-    own = [paths.output, paths.journal, paths.standard_input] if paths else []
+    own = _own_files(paths) if paths else []
     if storage.STANDARD_INPUT not in inputs:
         _not_the_output(inputs, paths)
         return storage.find(inputs, leave_out=own)
@@ -91,9 +93,15 @@ def _find(inputs: Sequence[str], paths: Paths | None) -> list[InputFile]:
     return [storage.copy_standard_input(sys.stdin.buffer, paths.standard_input)]
 
 
+def _own_files(paths: Paths) -> list[Path]:
+    """Return the files that a run makes: a glob or a folder that holds them means the others."""
+    beside = paths.journal.parent.glob(glob.escape(paths.journal.name) + "*")
+    return [paths.output, paths.standard_input, paths.journal, *beside]
+
+
 def _not_the_output(inputs: Sequence[str], paths: Paths | None) -> None:
     for text in inputs:
-        if paths and Path(text).expanduser().resolve() == paths.output.resolve():
+        if paths and home_expanded(text).resolve() == paths.output.resolve():
             raise UsageError(f"{text} is both input and output; name another output with -o.")
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from batch.errors import UsageError
-from batch.jsontext import Json, NotJson, parse
 from batch.parsing import KeptField
 
 if TYPE_CHECKING:
@@ -17,26 +16,8 @@ if TYPE_CHECKING:
     from batch.records import Chunk
 
 CHUNK_ROWS = 512
-# Deeper than any row needs, and less deep than what JSON's writer takes (254) less what is put around it.
-MAX_DEPTH = 200
 # A context of 32,000 tokens is a few hundred kilobytes of text; beyond this a row is a mistake.
 MAX_ROW_BYTES = 4 << 20
-
-
-def read_json(text: bytes | str) -> Json:
-    """Return the value of a JSON text; raises `NotJson`, also where it is too deep to be written again."""
-    value = parse(text)
-    data = text.encode() if isinstance(text, str) else text
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
-        raise NotJson(f"it is nested more than {MAX_DEPTH} levels deep")
-    return value
-
-
-def _deeper(value: Json, levels: int) -> bool:
-    if not isinstance(value, list | dict):
-        return False
-    items = value if isinstance(value, list) else value.values()
-    return levels == 0 or any(_deeper(item, levels - 1) for item in items)
 
 
 class Reader(Protocol):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson, encode_text
-from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping, read_json
+from batch.jsontext import Json, JsonObject, NotJson, encode_text, parse
+from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping
 from batch.readers.dialects import Reading, interpret, row_id
 from batch.readers.messages import kind
 from batch.records import Chunk, Message, Options, Problem, Row
@@ -139,7 +139,7 @@ def _object(line: bytes | int) -> JsonObject:
             hint="no model reads so much; shorten or split it",
         )
     try:
-        value = read_json(line)
+        value = parse(line)
     except NotJson as error:
         raise _unreadable(line, error) from None
     if not isinstance(value, dict):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson
-from batch.readers.base import read_json
+from batch.jsontext import Json, JsonObject, NotJson, parse
 from batch.records import Message
 
 _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "developer": "system", "tool": "user"}
@@ -40,7 +39,7 @@ def kind(value: Json) -> str:
 
 def _parse(text: str, field: str, shape: str) -> Json:
     try:
-        return read_json(text)
+        return parse(text)
     except NotJson as error:
         raise RowInvalid(f'"{field}" is a text that is not JSON: {error}', hint=shape) from None
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from batch.errors import RowInvalid
-from batch.jsontext import Json, JsonObject, NotJson
+from batch.jsontext import Json, JsonObject, NotJson, parse
 from batch.parsing import nearest
-from batch.readers.base import read_json
 from batch.readers.messages import kind
 from batch.records import Options
 
@@ -71,7 +70,7 @@ def _structure(name: str, value: Json) -> Json:
     if name == "modelUri" or not isinstance(value, str):
         return value
     try:
-        return read_json(value)
+        return parse(value)
     except NotJson as error:
         raise RowInvalid(f'"{name}" is a text that is not JSON: {error}', hint="write a JSON object") from None
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from reading import HI, SAMPLES, json_lines, line, row_of, rows_of, texts
 
 from batch.errors import InputError
+from batch.jsontext import MAX_DEPTH
 from batch.readers import ColumnMapping, open_reader
-from batch.readers.base import CHUNK_ROWS, MAX_DEPTH
+from batch.readers.base import CHUNK_ROWS
 from batch.readers.jsonl import _lines
 from batch.storage import find
 
