@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from batch.client import Client, Numbers, Parts
 from batch.clock import Clock
@@ -11,6 +10,7 @@ from batch.events import LimitChanged, News
 from batch.journal import Commits
 from batch.limits import Concurrency, LimitChange, Limits
 from batch.plan.feeding import Feed, RowNames, Rules
+from batch.plan.job import Job
 from batch.plan.opening import defaults
 from batch.providers import Provider
 from batch.retry import RetryPolicy
@@ -18,9 +18,6 @@ from batch.runner import Frame, Runner
 from batch.settings import Settings
 from batch.stopping import Stop
 from batch.verdicts import Patience, Verdicts
-
-if TYPE_CHECKING:
-    from batch.plan.running import Job
 
 DAY_S = 86400.0
 

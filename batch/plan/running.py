@@ -5,9 +5,8 @@ Everything that can be wrong with inputs, outputs, settings and credentials is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -23,7 +22,8 @@ from batch.plan.answering import Answering
 from batch.plan.ending import End, outcome, summary, told
 from batch.plan.exporting import Join, leave_unknown, settle
 from batch.plan.feeding import RowNames
-from batch.plan.opening import Access, Input, Paths, asked_of, defaults, open_input, prepare, reached
+from batch.plan.job import Job, Outside, Ticker
+from batch.plan.opening import asked_of, defaults, open_input, prepare, reached
 from batch.providers import Provider, open_provider, service_address
 from batch.runner import listen
 from batch.settings import Settings
@@ -31,35 +31,7 @@ from batch.stopping import Stop
 from batch.transport import open_client
 from batch.writer import Layout, Totals, write
 
-Ticker = Callable[[], None]
 TICK_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A run that is ready to begin."""
-
-    access: Access
-    paths: Paths
-    input: Input
-    layout: Layout
-    journal: Journal
-    owners: Sequence[Owner]
-    rows: int
-
-    @property
-    def settings(self) -> Settings:
-        """Return the settings in force."""
-        return self.access.settings
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What a run tells and takes its time from; `tick` is called some times a second, for whoever draws."""
-
-    news: News
-    clock: Clock
-    tick: Ticker
 
 
 def run(
