@@ -32,8 +32,13 @@ class Breaker:
         """Return whether the service is held to be down."""
         return self.opened_at is not None
 
-    def answered(self) -> bool:
-        """Note any answer of the service; returns whether the outage ended with it."""
+    def answered(self, sent_at: float = float("inf")) -> bool:
+        """Note any answer of the service; returns whether the outage ended with it.
+
+        The answer to a request that left before the outage says nothing of it: that one was being worked on.
+        """
+        if self.opened_at is not None and sent_at < self.opened_at:
+            return False
         ended = self.is_open
         self._failed.clear()
         self.opened_at = self.failing_since = None

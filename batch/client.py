@@ -8,6 +8,7 @@ decided by `verdicts`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from batch.clock import Clock
@@ -85,15 +86,16 @@ class Parts:
 
 
 class Client:
-    """Answers rows, many at a time."""
+    """Answers rows, many at a time; `waiting` of them wait to be asked again."""
 
     def __init__(self, parts: Parts, numbers: Numbers) -> None:
         self._parts = parts
         self._numbers = numbers
         self._next_attempt = numbers.first_attempt
+        self.waiting = 0
 
-    async def answer(self, task: Task) -> None:
-        """Bring a row to its end, which is then in the journal.
+    async def answer(self, task: Task, waits: Callable[[], None]) -> None:
+        """Bring a row to its end, which is then in the journal; `waits` is called when it has to wait for that.
 
         Raises `Stopped` where the run ends first (the row stays without a result), and `JournalError`.
         """
@@ -110,15 +112,24 @@ class Client:
             life.attempts += 1
             async with parts.limits.slot():
                 lost = await self._send(task, body, ids, life.attempts)
-            if lost is None:
-                return
-            delay = parts.verdicts.delay(life, lost.error, lost.made.sent_at, lost.made.latency_s)
+                if lost is None:
+                    return
+                # Judged while it still counts as running: how many ran is part of what a refusal says.
+                delay = parts.verdicts.delay(life, lost.error, lost.made.sent_at, lost.made.latency_s)
             self._publish_lost(task, lost.error, life.attempts, delay)
             if delay is None:
                 await self._fail(task, lost.made, lost.error)
                 return
-            with parts.stop.interruptible():
-                await parts.clock.sleep(delay)
+            await self._wait(delay, waits)
+
+    async def _wait(self, delay: float, waits: Callable[[], None]) -> None:
+        self.waiting += 1
+        try:
+            waits()
+            with self._parts.stop.interruptible():
+                await self._parts.clock.sleep(delay)
+        finally:
+            self.waiting -= 1
 
     async def _send(self, task: Task, body: bytes, ids: RequestIds, number: int) -> _Lost | None:
         """Make one attempt; returns None when the row has its answer, else what was lost."""
@@ -130,6 +141,7 @@ class Client:
         now = parts.clock.time()
         asked = (task.request.model, task.content)
         await parts.commits.commit(Intent(attempt, task.row_key, counted, now, self._numbers.run, *asked))
+        await parts.limits.pace()
         sent_at = parts.clock.monotonic()
         try:
             reply = await parts.provider.send(body, ids, number)
@@ -142,7 +154,7 @@ class Client:
             completion = parts.provider.judge(reply)
         except AttemptFailed as error:
             return self._lost(error, made)
-        parts.verdicts.answered()
+        parts.verdicts.answered(sent_at)
         self._succeed(task, made, completion)
         return None
 

@@ -19,7 +19,7 @@ from batch.events import News, Notice, RowsSkipped, StatusAsked
 from batch.journal import BEAT_S, Owner
 from batch.stopping import Stop, Stopped
 
-# Rows that wait to be asked again hold a worker but no slot, so there are more workers than slots.
+# Rows that wait to be asked again hold a worker but no slot, so there may be more workers than slots.
 WORKERS_PER_SLOT = 2
 _SIGNALS = {
     signal.SIGINT: ("interrupted", ExitCode.INTERRUPTED),
@@ -37,8 +37,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How long a run may take: until a time of the clock's `monotonic`, and after a signal."""
+    """How large and how long a run may be: requests at once, its end (of the clock's `monotonic`), the grace."""
 
+    slots: int
     deadline: float | None
     grace_s: float
 
@@ -55,12 +56,16 @@ class Runner:
         self._owners = owners
         self._grace_s = frame.grace_s
         self._deadline = frame.deadline
+        self._limits = parts.limits
+        self._most = WORKERS_PER_SLOT * frame.slots
+        self._workers = 0
+        self._drained = False
         self._ready: deque[Task] = deque()
         self._refill = anyio.Lock()
         self._error: ChatbatchError | None = None
 
-    async def run(self, batches: Iterator[Batch], slots: int) -> None:
-        """Answer the tasks of all batches with `slots` requests at once, until they end or the run stops.
+    async def run(self, batches: Iterator[Batch]) -> None:
+        """Answer the tasks of all batches, until they end or the run stops.
 
         Raises what ended it before that (a journal that cannot be written, an input that broke off); the
         reason and the exit code of an orderly stop are the `Stop`'s.
@@ -71,21 +76,30 @@ class Runner:
             beside.start_soon(self._keep_deadline)
             beside.start_soon(self._beat)
             try:
-                await self._answer_all(batches, slots * WORKERS_PER_SLOT)
+                await self._answer_all(batches)
             finally:
                 self._commits.close()
                 beside.cancel_scope.cancel()  # not the commits: what is left of them is written
         if error := self._error or self._commits.error:
             raise error
 
-    async def _answer_all(self, batches: Iterator[Batch], workers: int) -> None:
+    async def _answer_all(self, batches: Iterator[Batch]) -> None:
         async with anyio.create_task_group() as rows, self._receive:
             rows.start_soon(self._end_grace, rows.cancel_scope)
             async with anyio.create_task_group() as working:
+                self._working = working
                 working.start_soon(self._produce, batches)
-                for _ in range(workers):
-                    working.start_soon(self._work)
+                self._staff()
             rows.cancel_scope.cancel()
+
+    def _staff(self) -> None:
+        """Have a worker for every slot: in the place of one whose row waits to be asked again, start another."""
+        while not self._drained and self._workers < self._most and self._idle_slots() > 0:
+            self._workers += 1
+            self._working.start_soon(self._work)
+
+    def _idle_slots(self) -> int:
+        return self._limits.concurrency - (self._workers - self._client.waiting)
 
     async def _produce(self, batches: Iterator[Batch]) -> None:
         with self._send:
@@ -101,12 +115,15 @@ class Runner:
 
     async def _work(self) -> None:
         try:
-            while (task := await self._next()) is not None:
-                await self._client.answer(task)
+            while self._idle_slots() >= 0 and (task := await self._next()) is not None:
+                await self._client.answer(task, self._staff)
+                self._staff()
         except Stopped:
             return
         except ChatbatchError as error:
             self._give_up(error)
+        finally:
+            self._workers -= 1
 
     async def _next(self) -> Task | None:
         while not self._ready:
@@ -116,8 +133,10 @@ class Runner:
                 try:
                     self._ready.extend(await self._receive.receive())
                 except anyio.EndOfStream:
+                    self._drained = True
                     return None
-        return None if self._stop.requested else self._ready.popleft()
+        self._drained = self._stop.requested
+        return None if self._drained else self._ready.popleft()
 
     def _give_up(self, error: ChatbatchError) -> None:
         if self._error is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch.errors import InputError, UsageError
 from batch.parsing import home_expanded
@@ -222,3 +223,23 @@ def copy_to_temporary(stream: BinaryIO) -> InputFile:
     with open(handle, "wb") as copy:
         shutil.copyfileobj(stream, copy, BLOCK_BYTES)
     return InputFile(Path(name), "<stdin>", Format.JSON_LINES)
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[list[dict[str, object]]]:
+    """Yield some columns of a Parquet file, some hundred rows at a time; raises `InputError`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=512, columns=list(columns)):
+                yield python_rows(batch)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {_reason(error)}.") from error
+
+
+def parquet_footer(path: Path, key: str) -> tuple[list[str], str]:
+    """Return the names of a Parquet file's columns, and the text that its metadata holds under a key."""
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata.metadata or {}
+            return list(file.schema_arrow.names), metadata.get(key.encode(), b"").decode(errors="replace")
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {_reason(error)}.") from error

@@ -83,7 +83,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Send a request and return the response with its body."""
         timeout = request.extensions.get("timeout", {})
         bounds = aiohttp.ClientTimeout(
-            total=None, sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
+            total=timeout.get("total"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
         )
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         try:

@@ -19,6 +19,9 @@ from batch.stopping import Stop
 
 # A refused credential, or no permission: so many requests one after the other have to say so.
 REFUSALS_THAT_STOP = 3
+# So many answers in a row that were billed and cannot be read: the service speaks another language by now, and
+# every further one costs money.
+UNREADABLE_THAT_STOP = 10
 # So many rows refused alike, with no answer at all in this run, are the run's fault and not the rows'.
 ROWS_REFUSED_ALIKE = 50
 
@@ -57,12 +60,14 @@ class Verdicts:
     _refused_at: float = float("-inf")
     _slowed_since: float | None = None
     _any_answer: bool = False
+    _unreadable: int = 0
     _alike: tuple[str, int] = ("", 0)
 
-    def answered(self) -> None:
+    def answered(self, sent_at: float) -> None:
         """Note a row's answer: the service is there, and takes us."""
         self._any_answer = True
-        self._up()
+        self._unreadable = 0
+        self._up(sent_at)
 
     def delay(self, life: Life, error: AttemptFailed, sent_at: float, latency_s: float) -> float | None:
         """Return the seconds after which the row is asked again, or None where it has failed.
@@ -72,26 +77,27 @@ class Verdicts:
         if error.stops_run is not None:
             return self._refused(life, error, sent_at)
         if error.slow_down:
-            return self._slowed(life, error) if self.patience.retry.attempts > 1 else None
+            return self._slowed(life, error, sent_at) if self.patience.retry.attempts > 1 else None
         if not error.retryable:
-            self._up()
+            self._up(sent_at)
             self._count_alike(error)
             return None
         return self._service_failed(life, error, sent_at, latency_s)
 
-    def _up(self) -> None:
+    def _up(self, sent_at: float) -> None:
         """Note that the service is there, and takes our requests."""
         self._refusals = 0
         self._slowed_since = None
         opened_at = self.breaker.opened_at
-        if self.breaker.answered() and opened_at is not None:
+        if self.breaker.answered(sent_at) and opened_at is not None:
             self.news.publish(ServiceBack(self.clock.monotonic() - opened_at))
-        self.limits.trust()
+        if not self.breaker.is_open:
+            self.limits.trust()
 
     def _refused(self, life: Life, error: AttemptFailed, sent_at: float) -> float | None:
         """Count refusals of the run that followed each other; those in flight together are one."""
         if life.own_model and error.code == "PERMISSION_DENIED":
-            self._up()
+            self._up(sent_at)
             return None  # the row named a model of its own that is not ours to use
         self.limits.doubt()
         if sent_at >= self._refused_at:
@@ -101,7 +107,7 @@ class Verdicts:
             self.stop.request(f"The service refused the run ({error.code}): {error}", error.stops_run)
         return self.patience.retry.pause(life.attempts) if self.patience.retry.attempts > 1 else None
 
-    def _slowed(self, life: Life, error: AttemptFailed) -> float:
+    def _slowed(self, life: Life, error: AttemptFailed, sent_at: float) -> float:
         """Let the limits know; the pause is shared, so the row adds only a little jitter of its own."""
         now = self.clock.monotonic()
         self._slowed_since = now if self._slowed_since is None else self._slowed_since
@@ -110,10 +116,10 @@ class Verdicts:
             self.stop.request(f"a quota has not cleared for {longest:.0f} s: {error}", ExitCode.QUOTA)
         quota = error.quota
         if quota is not None and quota.seconds is not None:
-            self.limits.learn(RateLimit(quota.count, quota.seconds))
-            self.limits.pause(error.retry_after or 0.0)
+            if self.limits.learn(RateLimit(quota.count, quota.seconds), error.retry_after):
+                self._slowed_since = None  # we know when it clears, and wait for that without asking
         else:
-            self.limits.refused(quota.count if quota else None, error.retry_after)
+            self.limits.refused(quota.count if quota else None, error.retry_after, sent_at)
         return self.patience.retry.jitter(life.attempts)
 
     def _service_failed(self, life: Life, error: AttemptFailed, sent_at: float, latency_s: float) -> float | None:
@@ -127,6 +133,7 @@ class Verdicts:
             if not was_open:
                 self.news.publish(ServiceDown(error.code, str(error), pause))
         self._too_long(error, now)
+        self._count_unreadable(error)
         if error.billed is not Billed.NO and not self.patience.retry_maybe_billed:
             return None
         if self.patience.retry.attempts <= 1:
@@ -145,6 +152,16 @@ class Verdicts:
             self.stop.request(
                 f"the service has not answered for {now - since:.0f} s ({error.code}): {error}",
                 ExitCode.UNAVAILABLE,
+            )
+
+    def _count_unreadable(self, error: AttemptFailed) -> None:
+        if error.billed is not Billed.YES:
+            return
+        self._unreadable += 1
+        if self._unreadable >= UNREADABLE_THAT_STOP:
+            self.stop.request(
+                f"{self._unreadable} answers in a row were billed and cannot be read ({error.code}): {error}",
+                ExitCode.UNEXPECTED,
             )
 
     def _count_alike(self, error: AttemptFailed) -> None:

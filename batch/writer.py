@@ -6,10 +6,11 @@ file that stands under the output's name is always whole.
 
 from __future__ import annotations
 
-import glob
+import fcntl
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum
@@ -274,16 +275,22 @@ def check_name(output: Path) -> None:
 
 
 def write(
-    output: Path, layout: Layout, rows: Iterable[tuple[KeyedChunk, Sequence[Answer]]], facts: JsonObject
+    output: Path,
+    layout: Layout,
+    rows: Iterable[tuple[KeyedChunk, Sequence[Answer]]],
+    facts: JsonObject,
+    *,
+    owned: bool = True,
 ) -> Totals:
     """Write the output and return its totals; `facts` say how it was made and go into Parquet's metadata.
 
+    `owned`: whether the caller holds the output, and so may remove what killed runs left of it.
     The old file stands until the new one is whole and on disk. Raises `ChatbatchError` where it cannot be
     written; the journal still has everything.
     """
     totals = Totals()
     try:
-        with _replacing(output) as unfinished:
+        with _replacing(output, owned=owned) as unfinished:
             sink = _SINKS[output.suffix.lower()](unfinished, layout.schema)
             with ExitStack() as on_failure:
                 on_failure.callback(sink.abandon)
@@ -303,17 +310,45 @@ def write(
 
 
 @contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    for abandoned in output.parent.glob(f".{glob.escape(output.name)}.*.unfinished"):
-        abandoned.unlink()  # of a run that was killed; whoever writes now owns the output
+def _replacing(output: Path, *, owned: bool) -> Iterator[Path]:
+    for left in leftovers(output) if owned else ():
+        if not _in_use(left):
+            left.unlink(missing_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield unfinished
         _sync(unfinished)
         os.replace(unfinished, output)
         _sync(output.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def leftovers(output: Path) -> list[Path]:
+    """Return the unfinished files of an output: of commands that were killed, or are writing it right now."""
+    form = re.compile(re.escape(f".{output.name}.") + r"\d+\.unfinished")
+    return sorted(path for path in output.parent.iterdir() if form.fullmatch(path.name))
+
+
+def _in_use(unfinished: Path) -> bool:
+    """Return whether a live process, such as an export, is writing this file."""
+    try:
+        descriptor = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _sync(path: Path) -> None:

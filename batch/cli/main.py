@@ -22,6 +22,9 @@ BROKEN_PIPE = 141
 _COMMANDS = {
     "run": "Answer the rows of a file; the same command again continues.",
     "check": "Read every row and say what is wrong with which.",
+    "status": "Say how a run is doing, or how the last one ended.",
+    "export": "Write the output again from the journal, at no cost.",
+    "doctor": "Check journal, input and output against each other.",
     "send": "Post one request body and print the service's answer.",
     "emulator": "Serve a local emulator of the API.",
 }

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from batch.journal.commits import Commits
 from batch.journal.entries import Intent, Outcome, Receipt, Result, RowState, Stored, Unjudged, Write
+from batch.journal.inspection import Inspection, Waiting
 from batch.journal.keys import KeyCounter
-from batch.journal.owner import BEAT_S, Owner, is_held, read_owner
+from batch.journal.owner import BEAT_S, DEAD_AFTER_S, Owner, is_held, read_owner
 from batch.journal.queries import Records, RunRecord, Sums
-from batch.journal.recovery import ASKED, IDENTITY, tape_path
+from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, tape_path
 from batch.journal.store import Journal, check_asked
+from batch.journal.tapecheck import TapeFacts, examine
 
 __all__ = [
     "ASKED",
     "BEAT_S",
+    "DEAD_AFTER_S",
     "IDENTITY",
+    "TAPE_END",
     "Commits",
+    "Inspection",
     "Intent",
     "Journal",
     "KeyCounter",
@@ -31,9 +36,12 @@ __all__ = [
     "RunRecord",
     "Stored",
     "Sums",
+    "TapeFacts",
     "Unjudged",
+    "Waiting",
     "Write",
     "check_asked",
+    "examine",
     "is_held",
     "read_owner",
     "tape_path",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
-from batch.errors import ChatbatchError
-from batch.journal.entries import Write
+from batch.errors import ChatbatchError, JournalError
+from batch.journal.entries import Intent, Write
 from batch.journal.store import Journal
 
 
@@ -21,6 +21,7 @@ class _Group:
     writes: list[Write] = field(default_factory=list)
     done: anyio.Event = field(default_factory=anyio.Event)
     error: ChatbatchError | None = None
+    refused: ChatbatchError | None = None  # what keeps the group's intents from being written
 
 
 class Commits:
@@ -36,14 +37,16 @@ class Commits:
     async def commit(self, write: Write) -> None:
         """Return when the entry is on disk, with everything that was handed in before it.
 
-        Raises `JournalError` when it could not be written.
+        Raises `JournalError` when it could not be written. After the first failure no intent is written any
+        more, so that nothing is bought of which the next run might not know; receipts still are.
         """
         group = self._group
         group.writes.append(write)
         self._wake.set()
         await group.done.wait()
-        if group.error is not None:
-            raise group.error
+        error = group.refused if isinstance(write, Intent) else None
+        if error := error or group.error:
+            raise error
 
     def defer(self, write: Write) -> None:
         """Hand in an entry that follows from entries on disk already; it goes with the next group."""
@@ -69,11 +72,25 @@ class Commits:
 
     async def _write_group(self) -> None:
         group, self._group = self._group, _Group()
+        group.refused = self.error
+        if group.refused is not None:
+            group.writes = [write for write in group.writes if not isinstance(write, Intent)]
         try:
             if group.writes:
                 await anyio.to_thread.run_sync(self._journal.apply, group.writes)
-        except ChatbatchError as error:
-            group.error = error
-            self.error = self.error or error
+        except BaseException as error:
+            group.error = _as_ours(error)
+            self.error = self.error or group.error
+            if not isinstance(error, Exception):
+                raise
         finally:
             group.done.set()
+
+
+def _as_ours(error: BaseException) -> ChatbatchError:
+    """Return an error as one that ends a run with a sentence."""
+    if isinstance(error, ChatbatchError):
+        return error
+    ours = JournalError(f"The journal could not be written: {type(error).__name__}: {error}.")
+    ours.__cause__ = error
+    return ours

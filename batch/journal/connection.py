@@ -78,6 +78,8 @@ def sentences(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         hint = RESTORE if is_damage(error) else _SAFE
         raise JournalError(f"The journal {path} cannot be used: {error}.", hint=hint) from error
+    except (OverflowError, TypeError, UnicodeError) as error:
+        raise JournalError(f"The journal {path} cannot hold an entry: {error}.", hint=_SAFE) from error
     except OSError as error:
         reason = error.strerror or error
         raise JournalError(f"The journal {path} cannot be used: {reason}.", hint=_SAFE) from error

@@ -7,6 +7,7 @@ another host counts as the lock. The file itself stays; an old one means nothing
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import os
 import socket
@@ -68,8 +69,8 @@ class Owner:
 
     def _write(self, data: bytes) -> None:
         try:
-            os.ftruncate(self._file, 0)
             os.pwrite(self._file, data, 0)
+            os.ftruncate(self._file, len(data))
         except OSError:
             return  # a full disk: the kernel's lock holds all the same
 
@@ -112,10 +113,10 @@ def _alive_elsewhere(facts: JsonObject) -> bool:
     if not isinstance(beat, str) or facts.get("host") == socket.gethostname():
         return False
     try:
-        seen = time.mktime(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        seen = calendar.timegm(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
         return False
-    return abs(time.time() - seen) < DEAD_AFTER_S
+    return time.time() - seen < DEAD_AFTER_S  # also where the other host's clock is ahead
 
 
 def _held(path: Path) -> OutputHeld:

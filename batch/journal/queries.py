@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 from batch.errors import JournalError
 from batch.journal.connection import connect, sentences
@@ -62,7 +63,7 @@ class Records:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path) -> Records:
+    def open(cls, path: Path) -> Self:
         """Open a journal that may be in use; raises `JournalError` where there is none that can be read."""
         if not path.exists():
             raise JournalError(f"There is no journal {path}.", hint="Was the output written by chatbatch run?")
@@ -98,7 +99,7 @@ class Records:
             row_keys,
         )
         return {
-            str(key): RowState(Status(status) if status else None, _text(code), _int(asked))
+            str(key): RowState(Status(status) if status else None, as_text(code), as_int(asked))
             for key, status, code, asked in found
         }
 
@@ -120,7 +121,7 @@ class Records:
             f"LIMIT {_AT_ONCE}"
         )
         return [
-            Unjudged(_int(attempt), str(key), _int(number), _receipt((attempt, *rest)))
+            Unjudged(as_int(attempt), str(key), as_int(number), as_receipt((attempt, *rest)))
             for attempt, key, number, *rest in found
         ]
 
@@ -130,7 +131,7 @@ class Records:
             "SELECT a.attempt, a.row_key FROM attempts a LEFT JOIN receipts c USING (attempt) "
             "WHERE a.outcome IS NULL AND c.attempt IS NULL ORDER BY a.attempt"
         )
-        return [(_int(attempt), str(key)) for attempt, key in found]
+        return [(as_int(attempt), str(key)) for attempt, key in found]
 
     def unknown(self) -> list[tuple[str, float, str | None]]:
         """Return the requests that were in flight when a run ended: row key, sent at, the row's status now."""
@@ -138,15 +139,15 @@ class Records:
             "SELECT a.row_key, a.sent_at, r.status FROM attempts a LEFT JOIN results r USING (row_key) "
             "WHERE a.outcome = 'unknown' ORDER BY a.attempt"
         )
-        return [(str(key), float(str(sent)), _text(status)) for key, sent, status in found]
+        return [(str(key), float(str(sent)), as_text(status)) for key, sent, status in found]
 
     def next_attempt(self) -> int:
         """Return the first attempt number that is free."""
-        return _int(self._all("SELECT coalesce(max(attempt), 0) + 1 FROM attempts")[0][0])
+        return as_int(self._all("SELECT coalesce(max(attempt), 0) + 1 FROM attempts")[0][0])
 
     def answered(self) -> int:
         """Return how many rows have an answer."""
-        return _int(self._all("SELECT count(*) FROM results WHERE status = 'ok'")[0][0])
+        return as_int(self._all("SELECT count(*) FROM results WHERE status = 'ok'")[0][0])
 
     def sent_since(self, since: float, slice_s: float) -> list[tuple[float, int]]:
         """Return (time, requests sent) since a time, in slices of so many seconds, the oldest first."""
@@ -155,23 +156,23 @@ class Records:
             "error_code IS NOT 'RESOURCE_EXHAUSTED') GROUP BY cast(sent_at / ? AS INTEGER) ORDER BY 1",
             (since, slice_s),
         )
-        return [(float(str(at)), _int(sent)) for at, sent in found]
+        return [(float(str(at)), as_int(sent)) for at, sent in found]
 
     def finished_since(self, since: float) -> int:
         """Return how many rows came to their end since a time."""
-        return _int(self._all("SELECT count(*) FROM results WHERE finished_at > ?", (since,))[0][0])
+        return as_int(self._all("SELECT count(*) FROM results WHERE finished_at > ?", (since,))[0][0])
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, the oldest first."""
         found = self._all("SELECT run, started_at, version, settings, ended_at, exit_code FROM runs ORDER BY run")
         return [
             RunRecord(
-                _int(run),
+                as_int(run),
                 float(str(started)),
                 str(version),
                 str(settings),
-                _float(ended),
-                None if code is None else _int(code),
+                as_float(ended),
+                None if code is None else as_int(code),
             )
             for run, started, version, settings, ended, code in found
         ]
@@ -185,11 +186,11 @@ class Records:
         by_status = self._all("SELECT status, count(*) FROM results GROUP BY status")
         by_outcome = self._all("SELECT outcome, count(*) FROM attempts GROUP BY outcome")
         return Sums(
-            {str(status): _int(number) for status, number in by_status},
-            _int(tokens[0]),
-            _int(tokens[1]),
-            _int(tokens[2]),
-            {_text(outcome): _int(number) for outcome, number in by_outcome},
+            {str(status): as_int(number) for status, number in by_status},
+            as_int(tokens[0]),
+            as_int(tokens[1]),
+            as_int(tokens[2]),
+            {as_text(outcome): as_int(number) for outcome, number in by_outcome},
         )
 
     def damage(self) -> str:
@@ -226,19 +227,20 @@ def all_entries(connection: sqlite3.Connection) -> Iterator[Sequence[Write]]:
 
 def _attempt(columns: Sequence[object]) -> Iterator[Write]:
     attempt, key, number, sent_at, run, model, content, outcome, code, received_at, *rest = columns
-    asked = (str(model), _text(content))
-    yield Intent(_int(attempt), str(key), _int(number), float(str(sent_at)), _int(run), *asked)
+    asked = (str(model), as_text(content))
+    yield Intent(as_int(attempt), str(key), as_int(number), float(str(sent_at)), as_int(run), *asked)
     if received_at is not None:
-        yield _receipt((attempt, received_at, *rest))
+        yield as_receipt((attempt, received_at, *rest))
     if outcome is not None:
-        yield Outcome(_int(attempt), str(outcome), _text(code))
+        yield Outcome(as_int(attempt), str(outcome), as_text(code))
 
 
-def _receipt(columns: Sequence[object]) -> Receipt:
+def as_receipt(columns: Sequence[object]) -> Receipt:
+    """Return the receipt that these columns hold."""
     attempt, received_at, latency_s, http_status, body, server_id = columns
     content = body if isinstance(body, bytes) else b""
-    reply = Reply(_int(http_status), content, server_request_id=_text(server_id))
-    return Receipt(_int(attempt), reply, float(str(received_at)), float(str(latency_s)))
+    reply = Reply(as_int(http_status), content, server_request_id=as_text(server_id))
+    return Receipt(as_int(attempt), reply, float(str(received_at)), float(str(latency_s)))
 
 
 _RESULT = (
@@ -250,33 +252,36 @@ _RESULT = (
 def _stored(columns: Sequence[object]) -> Stored:
     key, attempt, status, attempts, *counts = columns[:8]
     code, message, latency_s, finished_at, http_status, body, server_id, model, content = columns[8:]
-    usage = Usage(*(None if number is None else _int(number) for number in counts))
+    usage = Usage(*(None if number is None else as_int(number) for number in counts))
     result = Result(
         str(key),
-        _int(attempt),
+        as_int(attempt),
         Status(status),
-        _int(attempts),
+        as_int(attempts),
         usage,
-        _text(code),
-        _text(message),
-        _float(latency_s),
+        as_text(code),
+        as_text(message),
+        as_float(latency_s),
         float(str(finished_at)),
     )
     if not isinstance(body, bytes):
-        return Stored(result, None, _text(model), _text(content))
-    reply = Reply(_int(http_status), body, server_request_id=_text(server_id))
-    return Stored(result, reply, _text(model), _text(content))
+        return Stored(result, None, as_text(model), as_text(content))
+    reply = Reply(as_int(http_status), body, server_request_id=as_text(server_id))
+    return Stored(result, reply, as_text(model), as_text(content))
 
 
-def _int(value: object) -> int:
+def as_int(value: object) -> int:
+    """Return a column that is never null."""
     return int(str(value))
 
 
-def _float(value: object) -> float | None:
+def as_float(value: object) -> float | None:
+    """Return a number, or None."""
     return None if value is None else float(str(value))
 
 
-def _text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """Return a text, or None."""
     return None if value is None else str(value)
 
 

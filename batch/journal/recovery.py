@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,8 @@ from batch.journal.schema import APPLICATION_ID, SCHEMA_VERSION, SET_FACT, TABLE
 from batch.journal.tape import HeadHarmed, Tape
 
 GROUP = 2000
-IDENTITY, ASKED, TAPE_END = "identity", "asked", "tape_end"
+IDENTITY, ASKED, TAPE_END, IN_USE = "identity", "asked", "tape_end", "in_use"
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite puts beside an open file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,19 @@ def open_both(path: Path, asked: str) -> Opened:
     tape = _open_tape(tape_path(path), path)
     if not path.exists() and tape is None:
         tape = Tape.make(tape_path(path), uuid.uuid4().hex, asked, iter(()))
-    repaired = ""
+    repaired, connection = "", None
     try:
-        connection = None
         if path.exists():
             connection, repaired = _open_sqlite(path, has_tape=tape is not None)
         if connection is None and tape is not None:
-            repaired = repaired or ("" if tape.end == tape.begin else "the journal was made again from its tape")
-            _rebuild(path, tape)
+            repaired = _rebuild(path, tape, repaired)
             connection = connect(path)
         if connection is None:
             raise JournalError(f"The journal {path} is damaged and has no tape.", hint=RESTORE)
         return _in_step(path, connection, tape, repaired)
     except BaseException:
+        if connection is not None:
+            connection.close()
         if tape is not None:
             tape.close()
         raise
@@ -77,13 +78,24 @@ def _open_tape(path: Path, journal: Path) -> Tape | None:
         raise JournalError(f"The tape {path} is damaged, and its journal is gone.", hint=RESTORE) from error
 
 
+def mark(connection: sqlite3.Connection, *, in_use: bool) -> None:
+    """Write into the SQLite file itself, not only its log, whether a log has to stand beside it."""
+    connection.execute(SET_FACT, (IN_USE, str(int(in_use))))
+    if in_use:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def _open_sqlite(path: Path, *, has_tape: bool) -> tuple[sqlite3.Connection | None, str]:
-    """Return a checked connection; or None where the file is damaged, has been moved aside, and why."""
+    """Return a checked connection; or None where the file is damaged and has a tape, and what is wrong."""
+    has_log = path.with_name(path.name + "-wal").exists()  # looked for first: opening makes one
     connection = connect_or_damaged(path)
     reason = "SQLite cannot read it"
     if connection is not None:
         try:
             check(connection, path)
+            in_use = connection.execute("SELECT value FROM facts WHERE name = ?", (IN_USE,)).fetchone()
+            if in_use == ("1",) and not has_log:  # SQLite leaves it where its process dies
+                raise Damaged("its write-ahead log was removed")
             return connection, ""
         except (Damaged, sqlite3.DatabaseError) as error:
             connection.close()
@@ -95,15 +107,19 @@ def _open_sqlite(path: Path, *, has_tape: bool) -> tuple[sqlite3.Connection | No
             raise
     if not has_tape:
         raise JournalError(f"The journal {path} is damaged: {reason}.", hint=RESTORE)
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-    for suffix in ("", "-wal", "-shm"):
+    return None, reason
+
+
+def _move_aside(path: Path) -> Path:
+    """Give a damaged file another name, and what SQLite left beside it too; returns the name."""
+    stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    names = (path.with_name(stem + end) for end in ("", *(f"-{n}" for n in range(1, 1000))))
+    aside = next(name for name in names if not name.exists())
+    for suffix in ("", *_BESIDE):
         part = path.with_name(path.name + suffix)
         if part.exists():
             os.replace(part, aside.with_name(aside.name + suffix))
-    return (
-        None,
-        f"the journal was damaged ({reason}); it was made again from its tape, the old one is {aside}",
-    )
+    return aside
 
 
 def connect_or_damaged(path: Path) -> sqlite3.Connection | None:
@@ -116,10 +132,13 @@ def connect_or_damaged(path: Path) -> sqlite3.Connection | None:
         raise
 
 
-def _rebuild(path: Path, tape: Tape) -> None:
-    """Make the SQLite file from the whole tape, under another name first."""
+def _rebuild(path: Path, tape: Tape, reason: str) -> str:
+    """Make the SQLite file from the whole tape, under another name first; returns what is to be told.
+
+    A damaged file (`reason`) is kept under another name. Nothing is touched where the tape is damaged too.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
+    _remove_all(unfinished)
     connection = connect(unfinished)
     try:
         connection.executescript(TABLES)
@@ -129,10 +148,24 @@ def _rebuild(path: Path, tape: Tape) -> None:
             connection.execute(SET_FACT, fact)
         play(connection, tape, tape.begin)
         connection.execute("PRAGMA journal_mode = WAL")
-    finally:
         connection.close()
+    except BaseException:
+        connection.close()
+        _remove_all(unfinished)
+        raise
+    told = "" if tape.end == tape.begin else "the journal was made again from its tape"
+    if reason:
+        aside = _move_aside(path)
+        told = f"the journal was damaged ({reason}); it was made again from its tape, the old one is {aside}"
+    _remove_all(path)  # a log that another file left would be played into this one
     os.replace(unfinished, path)
     sync_folder(path.parent)
+    return told
+
+
+def _remove_all(path: Path) -> None:
+    for suffix in ("", *_BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def play(connection: sqlite3.Connection, tape: Tape, offset: int) -> int:
@@ -144,7 +177,12 @@ def play(connection: sqlite3.Connection, tape: Tape, offset: int) -> int:
     return count
 
 
-def apply(connection: sqlite3.Connection, writes: Sequence[Write], tape_end: int) -> None:
+def apply(
+    connection: sqlite3.Connection,
+    writes: Sequence[Write],
+    tape_end: int,
+    before_commit: Callable[[], None] = lambda: None,
+) -> None:
     """Apply entries and the tape's offset behind them in one transaction."""
     execute = connection.execute
     execute("BEGIN IMMEDIATE")
@@ -152,6 +190,7 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write], tape_end: int
         for write in writes:
             execute(*statement(write))
         execute(SET_FACT, (TAPE_END, str(tape_end)))
+        before_commit()
         execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -165,15 +204,21 @@ def _in_step(path: Path, connection: sqlite3.Connection, tape: Tape | None, repa
     if tape is not None and tape.identity != facts[IDENTITY]:
         raise JournalError(f"{tape.path} is the tape of another journal than {path}.", hint=RESTORE)
     if tape is not None:
+        known = int(facts[TAPE_END])
         try:
-            if int(facts[TAPE_END]) <= tape.end:
-                played = play(connection, tape, int(facts[TAPE_END]))
+            if known <= tape.end:
+                played = play(connection, tape, known)
                 done = f"{played} entries were played back from the tape" if played else ""
                 return Opened(connection, tape, repaired or done)
-        except JournalError:
-            pass  # the tape is harmed, and the SQLite file has all that it had: write it again
-        tape.close()
+        except JournalError as error:
+            if known < tape.end:  # what is behind stands nowhere else
+                raise JournalError(str(error), hint=RESTORE) from error
+        tape.close()  # it is harmed, and the SQLite file has all that it had: write it again
     entries: Iterator[Sequence[Write]] = all_entries(connection)
     tape = Tape.make(tape_path(path), facts[IDENTITY], facts[ASKED], entries)
-    apply(connection, [], tape.end)
+    try:
+        apply(connection, [], tape.end)
+    except BaseException:
+        tape.close()
+        raise
     return Opened(connection, tape, "the journal's tape was missing or harmed; it was written again")

@@ -17,8 +17,6 @@ CREATE TABLE attempts (
     run INTEGER NOT NULL, model TEXT NOT NULL, content TEXT, outcome TEXT, error_code TEXT
 );
 CREATE INDEX attempts_of_row ON attempts (row_key);
-CREATE INDEX attempts_open ON attempts (attempt) WHERE outcome IS NULL;
-CREATE INDEX attempts_unknown ON attempts (attempt) WHERE outcome = 'unknown';
 CREATE TABLE receipts (
     attempt INTEGER PRIMARY KEY, received_at REAL NOT NULL, latency_s REAL NOT NULL,
     http_status INTEGER NOT NULL, server_request_id TEXT, body BLOB NOT NULL

@@ -1,21 +1,24 @@
 """The journal as a run holds it: opened once, written by one, never begun anew over something harmed.
 
-Synchronous; whoever awaits calls it in a worker thread. Every group of entries goes onto the tape first, and
-is on disk there when SQLite hears of it.
+Synchronous; whoever awaits calls it in a worker thread. Every group of entries is put to SQLite, which may
+refuse it, then onto the tape, and committed by SQLite when it is on disk there.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from batch.errors import UsageError
 from batch.journal.connection import connect, sentences
 from batch.journal.entries import Outcome, RunBegan, RunEnded, Write
 from batch.journal.queries import Records
-from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, apply, open_both, play
-from batch.journal.tape import Tape
+from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, apply, mark, open_both, play
+from batch.journal.tape import Tape, lines
 
 
 class Journal(Records):
@@ -32,6 +35,7 @@ class Journal(Records):
         self.repaired = repaired
         self.identity = self.fact(IDENTITY)
         self.run = 0
+        self._inode = os.stat(path).st_ino
         self._behind = False
 
     @classmethod
@@ -43,7 +47,13 @@ class Journal(Records):
         """
         with sentences(path):
             opened = open_both(path, asked)
-            journal = cls(path, opened.connection, opened.tape, opened.repaired)
+            try:
+                mark(opened.connection, in_use=True)
+                journal = cls(path, opened.connection, opened.tape, opened.repaired)
+            except BaseException:
+                opened.connection.close()
+                opened.tape.close()
+                raise
         try:
             check_asked(journal, path, asked)
         except UsageError:
@@ -52,20 +62,40 @@ class Journal(Records):
         return journal
 
     def close(self) -> None:
-        """Close the files; SQLite folds its log into its file."""
-        super().close()
-        self._writer.close()
-        self._tape.close()
+        """Close the files, safe to repeat; SQLite folds its log into its file."""
+        try:
+            with sentences(self.path):
+                super().close()
+                # A full disk: then the next run makes the file again from its tape. Or closed before.
+                with suppress(sqlite3.OperationalError, sqlite3.ProgrammingError):
+                    mark(self._writer, in_use=False)
+                self._writer.close()
+        finally:
+            self._tape.close()
 
     def apply(self, writes: Sequence[Write]) -> None:
-        """Commit entries, in their order, all or none; on disk when it returns."""
+        """Commit entries, in their order, all or none; on disk when it returns.
+
+        Raises `JournalError`. What SQLite refuses for what it says is then nowhere; where SQLite only could not
+        write (a full disk), the tape may have it, and it is played back with the next group or by the next run.
+        """
         with sentences(self.path):
-            if self._behind:  # SQLite could not take a group that the tape has
-                play(self._writer, self._tape, int(self._writer_fact(TAPE_END)))
-            self._tape.append(writes)
-            self._behind = True
-            apply(self._writer, writes, self._tape.end)
+            if os.stat(self.path).st_ino != self._inode:  # else a removed file would be written to unseen
+                raise FileNotFoundError(errno.ENOENT, "the journal was moved or removed")
+            data, before = lines(writes), self._tape.end
+            try:
+                if self._behind:  # SQLite could not take a group that the tape has
+                    play(self._writer, self._tape, int(self._writer_fact(TAPE_END)))
+                apply(self._writer, writes, before + len(data), lambda: self._onto_tape(data))
+            except sqlite3.OperationalError:
+                if self._tape.end == before:
+                    self._onto_tape(data)
+                raise
             self._behind = False
+
+    def _onto_tape(self, data: bytes) -> None:
+        self._tape.append(data)
+        self._behind = True
 
     def _writer_fact(self, name: str) -> str:
         found = self._writer.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

@@ -47,7 +47,7 @@ class Tape:
         with unfinished.open("wb") as file:
             file.write(_line(["tape", FORMAT, identity, asked]))
             for group in entries:
-                file.write(b"".join(_line(_fields(entry)) for entry in group))
+                file.write(lines(group))
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
@@ -75,16 +75,17 @@ class Tape:
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; safe to repeat."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
-    def append(self, entries: Sequence[Write]) -> None:
-        """Write entries at the end, on disk when it returns; all or none.
+    def append(self, data: bytes) -> None:
+        """Write `lines` at the end, on disk when it returns; all or none.
 
         Raises `OSError`, with the tape as it was before. Where even cutting it back fails, `read` forgets the
         line that was cut off.
         """
-        data = b"".join(_line(_fields(entry)) for entry in entries)
         if os.stat(self.path).st_ino != self._inode:  # else a removed file would be written to unseen
             raise FileNotFoundError(errno.ENOENT, "the journal's tape was moved or removed")
         try:
@@ -120,6 +121,11 @@ class Tape:
         if offset < self.end:
             os.ftruncate(self._descriptor, offset)
             self.end = offset
+
+
+def lines(entries: Sequence[Write]) -> bytes:
+    """Return entries as they stand on a tape; raises `TypeError` for what JSON cannot hold."""
+    return b"".join(_line(_fields(entry)) for entry in entries)
 
 
 def _line(fields: list[Json]) -> bytes:

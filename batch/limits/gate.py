@@ -14,14 +14,18 @@ import anyio
 from batch.clock import Clock
 from batch.errors import ExitCode
 from batch.limits.concurrency import Concurrency
-from batch.limits.windows import Window
+from batch.limits.windows import Pace, Window
 from batch.parsing import RateLimit
-from batch.stopping import Stop
+from batch.stopping import Stop, Stopped
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 UNITS_S = tuple(UNITS.values())
 # One pause for an episode of refusals that state no time of their own.
 PAUSE_S = 0.5
+# The pauses while a rate is refused that by our own count has room (somebody else uses it): they double, from
+# a sixtieth of the window's length.
+FIRST_FOREIGN_S = 0.1
+LONGEST_FOREIGN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,13 @@ class Limits:
         self._stop = stop
         self._told = told
         self._deadline = deadline
+        self._pace = Pace()
         self._slots = anyio.CapacityLimiter(1)
         self._trusted = False
         self._turn = anyio.Lock()
         self._resume_at = float("-inf")
+        self._cut_at = float("-inf")
+        self._foreign_s = 0.0
         self._running = 0
         self.paused_s = 0.0
 
@@ -90,6 +97,7 @@ class Limits:
     def trust(self) -> None:
         """Note an answer that shows that the service takes us; let the concurrency grow."""
         now = self._clock.monotonic()
+        self._foreign_s = 0.0
         if not self._trusted:
             self._trusted = True
             self._slots.total_tokens = self._concurrency.limit
@@ -101,19 +109,35 @@ class Limits:
         self._trusted = False
         self._slots.total_tokens = 1
 
-    def refused(self, allowed: int | None, retry_after: float | None) -> None:
-        """Note that too many requests ran at once; the refusals of one episode make one pause and one cut."""
+    def refused(self, allowed: int | None, retry_after: float | None, sent_at: float = float("inf")) -> None:
+        """Note that too many requests ran at once; the refusals of one episode make one pause and one cut.
+
+        A request that was sent before the last cut belongs to that one's episode, however late its refusal.
+        """
         now = self._clock.monotonic()
-        if now >= self._resume_at:
+        if now >= self._resume_at and sent_at >= self._cut_at:
             self._concurrency.refused(now, self.running, allowed)
+            self._cut_at = now
             self._apply("refused by the service")
         self.pause(max(PAUSE_S, retry_after or 0.0))
 
-    def learn(self, rate: RateLimit) -> None:
-        """Keep a rate that the service stated, from now on; a lower one that is kept already stays."""
+    def learn(self, rate: RateLimit, retry_after: float | None = None) -> bool:
+        """Keep a rate that the service stated and refused, from now on; a lower one that is kept stays.
+
+        Returns whether what we sent ourselves used it up: the window says then when to go on. Where it did
+        not, somebody else uses the quota too, and all that helps is a pause.
+        """
         if self._keep(rate):
             unit = next(name for name, seconds in UNITS.items() if seconds == rate.seconds)
             self._told(LimitChange(f"requests per {unit}", rate.count, "stated by the service"))
+        now = self._clock.monotonic()
+        ours = self._windows[rate.seconds].free_at(now) > now
+        if not ours and now >= self._resume_at:
+            first = min(max(FIRST_FOREIGN_S, rate.seconds / 60), LONGEST_FOREIGN_S)
+            self._foreign_s = min(max(first, 2 * self._foreign_s), LONGEST_FOREIGN_S)
+            self.pause(self._foreign_s)
+        self.pause(retry_after or 0.0)
+        return ours
 
     def _keep(self, rate: RateLimit) -> bool:
         window = self._windows.setdefault(rate.seconds, Window(rate.seconds))
@@ -149,38 +173,57 @@ class Limits:
         Raises `Stopped` when the run is asked to end meanwhile. The windows come last, so that what they
         count leaves at once.
         """
-        with self._stop.interruptible():
-            await self._slots.acquire_on_behalf_of(holder := object())
-        try:
-            await self._may_leave()
-            self._running += 1
+        while True:
+            if self._stop.requested:
+                raise Stopped
+            holder = object()
             try:
-                yield
+                self._slots.acquire_on_behalf_of_nowait(holder)
+            except anyio.WouldBlock:
+                with self._stop.interruptible():
+                    await self._slots.acquire_on_behalf_of(holder)
+            try:
+                if await self._may_leave():
+                    try:
+                        yield
+                    finally:
+                        self._running -= 1
+                    return
             finally:
-                self._running -= 1
-        finally:
-            self._slots.release_on_behalf_of(holder)
+                self._slots.release_on_behalf_of(holder)
 
-    async def _may_leave(self) -> None:
+    async def pace(self) -> None:
+        """Space out what was held up together since it came through the gate, by a slow disk for instance."""
+        rate = self._windows[1].count
+        if rate is not None and (wait := self._pace.turn(self._clock.monotonic(), rate)) > 0:
+            await self._clock.sleep(wait)
+
+    async def _may_leave(self) -> bool:
+        """Wait for the pause and the windows; returns False where the slot was taken back meanwhile."""
         now = self._clock.monotonic()
-        if self._turn.statistics().locked or self._free_at(now) > now:
-            with self._stop.interruptible():
-                async with self._turn:  # first come, first served
-                    now = await self._until_free()
-                    self._take(now)
-        else:
-            self._take(now)
+        if not self._turn.statistics().locked and self._free_at(now) <= now:
+            return self._take(now)
+        with self._stop.interruptible():
+            async with self._turn:  # first come, first served
+                return self._take(await self._until_free())
 
     async def _until_free(self) -> float:
         while (free := self._free_at(now := self._clock.monotonic())) > now:
-            if self._deadline is not None and free > self._deadline:
+            if self._deadline is not None and self._window_at(now) > self._deadline:
                 self._stop.request("a quota will not clear before the deadline", ExitCode.QUOTA)
             await self._clock.sleep(free - now)
         return now
 
-    def _take(self, now: float) -> None:
+    def _take(self, now: float) -> bool:
+        if self._running >= self._slots.total_tokens:
+            return False  # the limit shrank while we waited: others hold all the slots that there are now
         for window in self._windows.values():
             window.take(now)
+        self._running += 1
+        return True
+
+    def _window_at(self, now: float) -> float:
+        return max(window.free_at(now) for window in self._windows.values())
 
     def _free_at(self, now: float) -> float:
-        return max(self._resume_at, now, *(window.free_at(now) for window in self._windows.values()))
+        return max(self._resume_at, now, self._window_at(now))

@@ -72,3 +72,20 @@ class Window:
     def _forget(self, now: float) -> None:
         while self._slices and self._slices[0][0] + self._span <= now:
             self._used -= self._slices.popleft()[1]
+
+
+@dataclass(slots=True)
+class Pace:
+    """An even stream of `rate` requests a second, whatever comes: at most `CATCH_UP` + 1 leave at once.
+
+    Behind a window of the same rate nobody waits here, unless requests were held up between the two. It has
+    no margin, unlike the window, so that what was held up drains.
+    """
+
+    _theoretical: float = float("-inf")
+
+    def turn(self, now: float, rate: int) -> float:
+        """Take the next turn; returns how long to wait for it."""
+        at = max(now, self._theoretical - CATCH_UP / rate)
+        self._theoretical = max(now, self._theoretical) + 1 / rate
+        return at - now

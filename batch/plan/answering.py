@@ -41,13 +41,12 @@ class Answering:
         names = RowNames(provider.identity, by_id=settings.id_column is not None)
         rules = Rules(settings.dedupe, settings.unknown == "skip", settings.max_rows)
         self._feed = Feed(job.input.reader, defaults(settings), names, journal, rules)
-        self._slots = settings.concurrency.high
-        frame = Frame(deadline, settings.grace)
+        frame = Frame(settings.concurrency.high, deadline, settings.grace)
         self._runner = Runner(Client(parts, numbers), parts, owners=job.owners, frame=frame)
 
     async def run(self) -> None:
         """Answer the rows; raises `ChatbatchError` where something broke the run off."""
-        await self._runner.run(self._feed.batches(), self._slots)
+        await self._runner.run(self._feed.batches())
 
     @property
     def held_back(self) -> int:
@@ -62,7 +61,9 @@ def _limits(
         news.publish(LimitChanged(change.limit, change.value, change.reason))
 
     bounds = settings.concurrency
-    concurrency = Concurrency(bounds.low, bounds.high, provider.granted)
+    # Who states a rate knows more of the quota than its default: slow start goes on until the rate is used.
+    granted = max(provider.granted, *(rate.count for rate in settings.limit if rate.seconds == 1), 0)
+    concurrency = Concurrency(bounds.low, bounds.high, granted)
     return Limits(concurrency, settings.limit, clock=clock, stop=stop, told=told, deadline=deadline)
 
 

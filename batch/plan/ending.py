@@ -68,15 +68,19 @@ def summary(settings: Settings, totals: Totals, tally: Tally, limits: Limits, en
 def told(settings: Settings, source: Input, paths: Paths) -> JsonObject:
     """Return the settings as they may be written down: they hold no secret, and no address of an emulator.
 
-    With the inputs, so that the output can be written again from the journal alone.
+    With the inputs and how the user named them, so that the output can be written again from the journal and
+    the inputs alone (`rewriting` reads this). Not resolved: a link's own name says what kind of file it is.
     """
-    known: JsonObject = {"inputs": [str(item.path.resolve()) for item in source.files]}
+    known: JsonObject = {"inputs": [str(item.path.absolute()) for item in source.files]}
+    known["names"] = [item.name for item in source.files]
     known["output"] = str(paths.output)
     for name, value in asdict(settings).items():
-        if value is None or value in (False, ()) or (name == "base_url" and settings.emulate):
+        # Not `in (False, ())`: a temperature of 0 equals False, and has to be written down.
+        if value is None or value is False or value == () or (name == "base_url" and settings.emulate):
             continue
         given = getattr(settings, name)
         known[name] = given if isinstance(given, str | bool | int | float) else _text(given)
+    known["keep"] = [f"{item.name}:{item.type}" for item in settings.keep]
     return known
 
 

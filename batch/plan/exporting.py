@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from batch.client import answered
 from batch.errors import AttemptFailed
-from batch.journal import IDENTITY, Journal, KeyCounter, Outcome, Records, Result, Stored, Write
+from batch.journal import IDENTITY, Journal, KeyCounter, Outcome, Result, Stored, Write
 from batch.plan.feeding import UNKNOWN_BILLED, RowNames
 from batch.providers import Provider
 from batch.readers import Reader
@@ -65,6 +66,18 @@ def leave_unknown(journal: Journal, row_keys: list[str], now: float) -> None:
     )
 
 
+class Answered(Protocol):
+    """What a join asks of a journal: `Records`, or one whose last receipts were judged in memory."""
+
+    def fact(self, name: str) -> str:
+        """Return a lasting fact about the journal, or an empty text."""
+        ...
+
+    def results(self, row_keys: Sequence[str]) -> dict[str, Stored]:
+        """Return the results of rows with their raw replies; those without one are left out."""
+        ...
+
+
 @dataclass(slots=True)
 class Join:
     """The input's rows with what the journal holds of them.
@@ -75,7 +88,7 @@ class Join:
     reader: Reader
     defaults: Defaults
     names: RowNames
-    journal: Records
+    journal: Answered
     judge: Judge
     dedupe: bool
     edited: int = 0

@@ -11,17 +11,19 @@ from batch.auth import Credentials
 from batch.errors import UsageError
 from batch.parsing import nearest
 from batch.providers.base import Provider
-from batch.providers.yandex import HOST, Models, YandexProvider
+from batch.providers.yandex import HOST, Models, YandexProvider, judge
+from batch.records import Completion, Reply
 from batch.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One provider: the host it is reached at unless told otherwise, and how it is made."""
+    """One provider: the host it is reached at unless told otherwise, how it is made, and how it judges."""
 
     host: str
     models: Callable[[str | None], Models]
     build: Callable[[Settings, httpx.AsyncClient, Credentials, str | None], Provider]
+    judge: Callable[[Reply], Completion]
 
 
 def _yandex(
@@ -37,9 +39,9 @@ def _yandex(
     )
 
 
-_PROVIDERS = {"yandex": _Entry(HOST, Models, _yandex)}
+_PROVIDERS = {"yandex": _Entry(HOST, Models, _yandex, judge)}
 
-__all__ = ["Provider", "check_model", "models_of", "open_provider", "service_address"]
+__all__ = ["Provider", "check_model", "judge_of", "models_of", "open_provider", "service_address"]
 
 
 def open_provider(
@@ -57,6 +59,11 @@ def service_address(settings: Settings) -> str:
 def models_of(settings: Settings, folder: str | None) -> Models:
     """Return how the provider names models, where this folder pays."""
     return _entry(settings).models(folder)
+
+
+def judge_of(settings: Settings) -> Callable[[Reply], Completion]:
+    """Return what judges the provider's replies, for jobs that send nothing."""
+    return _entry(settings).judge
 
 
 def check_model(settings: Settings, folder: str | None) -> None:

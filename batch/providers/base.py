@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
 import httpx
 
 from batch import __version__
-from batch.errors import AttemptFailed, Billed
 from batch.records import Completion, Reply, Request, RequestIds
 
 USER_AGENT = f"chatbatch/{__version__}"
@@ -58,34 +56,22 @@ class Channel:
     ) -> None:
         self._client = client
         self._url = httpx.URL(url)
-        self._extensions = {"timeout": client.timeout.as_dict()}
+        self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        self._extensions = {"timeout": {**client.timeout.as_dict(), "total": timeout_s}}
         self._redact = redact
-        self._timeout_s = timeout_s
 
     async def post(self, body: bytes, headers: dict[str, str]) -> Reply:
         """Post a JSON body; `timeout_s` bounds the whole exchange, so a trickling answer hangs no row."""
-        with anyio.move_on_after(self._timeout_s):
-            # Built here and not by the client, which would merge addresses, headers and cookies every time.
-            request = httpx.Request(
-                "POST",
-                self._url,
-                content=body,
-                headers={"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers},
-                extensions=self._extensions,
-            )
-            response = await self._client.send(request)
-            content = response.content if response.is_success else self._redact(response.content)
-            return Reply(
-                response.status_code,
-                content,
-                _seconds(response.headers.get("retry-after")),
-                response.headers.get("x-request-id"),
-            )
-        raise AttemptFailed(
-            f"no answer within {self._timeout_s:g} s",
-            code="READ_TIMEOUT",
-            retryable=True,
-            billed=Billed.MAYBE,
+        # Built here and not by the client, which would merge addresses, headers and cookies every time.
+        request = httpx.Request(
+            "POST", self._url, content=body, headers={**self._headers, **headers}, extensions=self._extensions
+        )
+        response = await self._client.send(request)
+        return Reply(
+            response.status_code,
+            response.content if response.is_success else self._redact(response.content),
+            _seconds(response.headers.get("retry-after")),
+            response.headers.get("x-request-id"),
         )
 
 

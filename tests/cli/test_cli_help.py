@@ -13,7 +13,7 @@ from e2e.harness import Shell, environment
 from batch import __version__
 from batch.settings import Settings, declared
 
-COMMANDS = ("run", "check", "send", "emulator")
+COMMANDS = ("run", "check", "status", "export", "doctor", "send", "emulator")
 HEAVY = ("httpx", "aiohttp", "pyarrow", "starlette", "uvicorn", "rich", "sqlite3", "tenacity")
 _LOOK = """
 import json, sys

@@ -12,7 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from batch.errors import JournalError
-from batch.journal import Commits, Intent, Journal, Write
+from batch.journal import Commits, Intent, Journal, Receipt, Write
+from batch.records import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ class _SlowDisk:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.writing = anyio.Event()
-        self.failures: set[int] = set()
+        self.failures: dict[int, Exception] = {}
         self._gate = threading.Semaphore(0)
 
     def apply(self, writes: Sequence[Write]) -> None:
@@ -32,7 +33,7 @@ class _SlowDisk:
         anyio.from_thread.run_sync(self.writing.set)
         assert self._gate.acquire(timeout=30)
         if number in self.failures:
-            raise JournalError(f"group {number} was not written")
+            raise self.failures[number]
 
     def let_through(self, groups: int = 1) -> None:
         self._gate.release(groups)
@@ -92,31 +93,50 @@ async def test_nobody_returns_before_the_disk() -> None:
     assert disk.groups == [[1]]
 
 
-async def test_an_error_reaches_all_who_wait() -> None:
-    """When a group cannot be written each of its commits raises; the first error stays to be seen."""
+@pytest.mark.parametrize(
+    "failure", [JournalError("it is full"), ValueError("it is full"), RuntimeError("it is full")]
+)
+async def test_an_error_reaches_all_who_wait(failure: Exception) -> None:
+    """Whatever keeps a group from being written, each of its commits raises; the error stays to be seen."""
     disk = _SlowDisk()
-    disk.failures = {2, 4}
+    disk.failures = {2: failure}
     commits, failed = _commits(disk), dict[int, str]()
 
-    async def commit(number: int) -> None:
+    async def commit(write: Write) -> None:
         try:
-            await commits.commit(_intent(number))
+            await commits.commit(write)
         except JournalError as error:
-            failed[number] = str(error)
+            failed[write.attempt] = str(error)  # type: ignore[union-attr]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(commits.serve)
-        for first in (1, 2, 5, 6):  # groups of 1, 3, 1 and 1
+        for first, last in ((1, 1), (2, 4)):
             disk.writing = anyio.Event()
             async with anyio.create_task_group() as group:
-                for number in range(first, 5 if first == 2 else first + 1):
-                    group.start_soon(commit, number)
+                for number in range(first, last + 1):
+                    group.start_soon(commit, _intent(number))
                 disk.let_through()
         commits.close()
-    assert disk.groups == [[1], [2, 3, 4], [5], [6]]
-    second, fourth = "group 2 was not written", "group 4 was not written"
-    assert failed == {2: second, 3: second, 4: second, 6: fourth}
-    assert str(commits.error) == second
+    assert disk.groups == [[1], [2, 3, 4]]
+    assert failed.keys() == {2, 3, 4}
+    assert all("it is full" in sentence for sentence in failed.values())
+    assert str(commits.error) == failed[2]
+
+
+async def test_after_a_failure_only_answers_are_written() -> None:
+    """Once a group failed no intent is written, so nothing more is bought; a receipt still is."""
+    disk = _SlowDisk()
+    disk.failures = {1: JournalError("it is full")}
+    commits = _commits(disk)
+    disk.let_through(2)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.serve)
+        for number in (1, 2):
+            with pytest.raises(JournalError, match="it is full"):
+                await commits.commit(_intent(number))
+        await commits.commit(Receipt(3, Reply(200, b"{}"), 0.0, 0.0))
+        commits.close()
+    assert disk.groups == [[1], [3]]
 
 
 async def test_closing_writes_the_rest() -> None:

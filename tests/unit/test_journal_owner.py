@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -104,3 +108,44 @@ def test_no_folder_for_the_lock(tmp_path: Path) -> None:
     """A lock that cannot be written is one sentence."""
     with pytest.raises(JournalError, match="cannot be taken: No such file or directory"):
         Owner.take(tmp_path / "missing" / "out.journal")
+
+
+def test_a_stopped_owner_is_alive(journal: Path, hold: Hold) -> None:
+    """A process that is stopped, and beats no more, still holds what it holds."""
+    process = hold()
+    process.send_signal(signal.SIGSTOP)
+    _said(journal, socket.gethostname(), -3600)
+    with pytest.raises(OutputHeld):
+        Owner.take(journal)
+    process.send_signal(signal.SIGCONT)
+
+
+def _said(journal: Path, host: str, seconds: float) -> None:
+    """Write a lock file whose owner was seen so many seconds from now."""
+    beat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+    facts = {"host": host, "pid": 4711, "since": "2026-01-01T00:00:00Z", "heartbeat": beat}
+    journal.with_name(journal.name + ".lock").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Sydney"])
+@pytest.mark.parametrize("seconds", [0, -40, 40, 3000])
+def test_an_owner_on_another_host_is_alive(
+    journal: Path, seconds: float, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh heartbeat of another host holds, in every time zone, also where that clock is ahead."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        _said(journal, "elsewhere", seconds)
+        with pytest.raises(OutputHeld, match="host elsewhere, process 4711, since 2026-01-01T00:00:00Z"):
+            Owner.take(journal)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(("host", "seconds"), [("elsewhere", -90), ("elsewhere", -1e6), ("", 0)])
+def test_a_dead_owner_is_taken_over_at_once(journal: Path, host: str, seconds: float) -> None:
+    """An old heartbeat of another host holds nothing, and neither does a fresh one of a dead process here."""
+    _said(journal, host or socket.gethostname(), seconds)
+    Owner.take(journal).close()

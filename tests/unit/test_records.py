@@ -90,7 +90,7 @@ def test_request_ids(first: str, second: str) -> None:
     ids = RequestIds.of(journal, first)
     assert ids == RequestIds.of(journal, first)
     assert ids.client_request_id != ids.idempotency_key
-    assert uuid.UUID(ids.idempotency_key).version == 5
+    assert uuid.UUID(ids.idempotency_key).version == 8
     assert (ids == RequestIds.of(journal, second)) is (first == second)
     assert ids != RequestIds.of("1" * 32, first)
 

@@ -1,0 +1,86 @@
+"""What only those ask of a journal who look at it from outside, while a run may be going on: never a write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from batch.journal.connection import sentences
+from batch.journal.entries import Unjudged
+from batch.journal.queries import Records, as_float, as_int, as_receipt, as_text
+
+_CONTRADICTIONS = {
+    "row {} has an answer without a receipt": "SELECT r.row_key FROM results r LEFT JOIN receipts c "
+    "USING (attempt) WHERE r.status = 'ok' AND c.attempt IS NULL",
+    "attempt {} has a receipt and was never sent": "SELECT c.attempt FROM receipts c LEFT JOIN attempts a "
+    "USING (attempt) WHERE a.attempt IS NULL",
+    "row {} was answered and has no result": "SELECT DISTINCT a.row_key FROM attempts a LEFT JOIN results r "
+    "USING (row_key) WHERE a.outcome = 'answered' AND r.row_key IS NULL",
+    "row {} has the result of a request that was never sent": "SELECT r.row_key FROM results r LEFT JOIN "
+    "attempts a USING (attempt) WHERE r.attempt > 0 AND a.attempt IS NULL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A receipt that nobody judged yet, with what was asked."""
+
+    item: Unjudged
+    model: str
+    content: str | None
+
+
+class Inspection(Records):
+    """A journal that is looked at; `snapshot` encloses whatever has to fit together."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Enclose questions that are all answered as of one moment, whatever another process writes meanwhile."""
+        with sentences(self.path):
+            self._connection.execute("BEGIN")
+        try:
+            self._all("SELECT count(*) FROM facts")  # the moment is that of the first question
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield all receipts that nobody judged yet, in the order in which they were asked for."""
+        after = 0
+        while found := self._all(
+            "SELECT a.model, a.content, a.row_key, a.number, a.attempt, c.received_at, c.latency_s, "
+            "c.http_status, c.body, c.server_request_id FROM attempts a JOIN receipts c USING (attempt) "
+            "WHERE a.outcome IS NULL AND a.attempt > ? ORDER BY a.attempt LIMIT 500",
+            (after,),
+        ):
+            for model, content, key, number, *receipt in found:
+                after = as_int(receipt[0])
+                item = Unjudged(after, str(key), as_int(number), as_receipt(receipt))
+                yield Waiting(item, str(model), as_text(content))
+
+    def open_requests(self) -> list[tuple[str, float, str | None]]:
+        """Return the requests whose end nobody saw: row key, sent at, the row's status by an earlier request."""
+        found = self._all(
+            "SELECT a.row_key, a.sent_at, r.status FROM attempts a LEFT JOIN receipts c USING (attempt) "
+            "LEFT JOIN results r USING (row_key) WHERE a.outcome IS NULL AND c.attempt IS NULL ORDER BY a.attempt"
+        )
+        return [(str(key), float(str(sent)), as_text(status)) for key, sent, status in found]
+
+    def last_finished(self) -> float | None:
+        """Return when the last row came to its end."""
+        return as_float(self._all("SELECT max(finished_at) FROM results")[0][0])
+
+    def lines(self) -> dict[str, int]:
+        """Return how many entries there are of each kind that replaces no other, by the tape's words."""
+        counts = {"run": "runs", "ended": "runs WHERE ended_at IS NOT NULL", "intent": "attempts"}
+        counts["receipt"] = "receipts"
+        return {kind: as_int(self._all("SELECT count(*) FROM " + what)[0][0]) for kind, what in counts.items()}
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what the tables say against each other, one clause each."""
+        for clause, question in _CONTRADICTIONS.items():
+            with sentences(self.path):
+                for (what,) in self._connection.execute(question):
+                    yield clause.format(what)
