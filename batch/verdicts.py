@@ -22,6 +22,9 @@ REFUSALS_THAT_STOP = 3
 # So many answers in a row that were billed and cannot be read: the service speaks another language by now, and
 # every further one costs money.
 UNREADABLE_THAT_STOP = 10
+# Failures that the service states itself, for this very request: a row that meets one again and again is given
+# up even where nothing else is left to show that the service is up (the last rows of an input).
+MAY_BE_THE_ROWS = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 # So many rows refused alike, with no answer at all in this run, are the run's fault and not the rows'.
 ROWS_REFUSED_ALIKE = 50
 
@@ -138,7 +141,7 @@ class Verdicts:
             return None
         if self.patience.retry.attempts <= 1:
             return None
-        if self.breaker.is_open or error.billed is Billed.NO:
+        if error.billed is Billed.NO or (self.breaker.is_open and error.code not in MAY_BE_THE_ROWS):
             return max(self.patience.retry.pause(life.attempts), error.retry_after or 0.0)
         life.strikes += 1
         life.spent_s += latency_s

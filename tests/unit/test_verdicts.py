@@ -89,6 +89,16 @@ def test_a_poison_row_fails_alone() -> None:
     assert not court.stop.requested
 
 
+def test_poison_rows_that_are_the_last_ones_end() -> None:
+    """Ten rows that are all that is left, and that the service breaks on, fail; they do not wait as in an outage."""
+    court = _Court(retries=3, max_outage_s=None)
+    broken = AttemptFailed("internal", code="INTERNAL", retryable=True, billed=Billed.MAYBE)
+    rows = [f"row {number}" for number in range(10)]
+    delays = [[court.fail(row, broken) for row in rows] for _ in range(4)]
+    assert all(delay is not None for times in delays[:3] for delay in times)
+    assert delays[3] == [None] * 10
+
+
 def test_what_is_not_billed_does_not_count() -> None:
     """A failure that surely was not billed costs the row no attempt."""
     court = _Court(retries=1, max_outage_s=None)
