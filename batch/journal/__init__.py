@@ -10,7 +10,7 @@ from batch.journal.commits import Commits
 from batch.journal.entries import Intent, Outcome, Receipt, Result, RowState, Stored, Unjudged, Write
 from batch.journal.inspection import Inspection, Waiting
 from batch.journal.keys import KeyCounter
-from batch.journal.owner import BEAT_S, DEAD_AFTER_S, Owner, is_held, read_owner
+from batch.journal.owner import BEAT_S, Owner, alive_elsewhere, is_held, read_owner
 from batch.journal.queries import Records, RunRecord, Sums
 from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, tape_path
 from batch.journal.store import Journal, check_asked
@@ -19,7 +19,6 @@ from batch.journal.tapecheck import TapeFacts, examine
 __all__ = [
     "ASKED",
     "BEAT_S",
-    "DEAD_AFTER_S",
     "IDENTITY",
     "TAPE_END",
     "Commits",
@@ -40,6 +39,7 @@ __all__ = [
     "Unjudged",
     "Waiting",
     "Write",
+    "alive_elsewhere",
     "check_asked",
     "examine",
     "is_held",

@@ -46,7 +46,7 @@ class Owner:
             raise _held(owner._path) from None
         except OSError as error:
             raise JournalError(f"The lock {owner._path} cannot be taken: {error.strerror}.") from error
-        if _alive_elsewhere(read_owner(journal)):
+        if alive_elsewhere(read_owner(journal), time.time()):
             os.close(owner._file)
             raise _held(owner._path)
         owner.beat()
@@ -108,7 +108,11 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _alive_elsewhere(facts: JsonObject) -> bool:
+def alive_elsewhere(facts: JsonObject, now: float) -> bool:
+    """Return whether an owner on another host was seen alive just now (seconds since 1970).
+
+    Also where that host's clock is ahead: rather held too long than taken from a live one.
+    """
     beat = facts.get("heartbeat")
     if not isinstance(beat, str) or facts.get("host") == socket.gethostname():
         return False
@@ -116,7 +120,7 @@ def _alive_elsewhere(facts: JsonObject) -> bool:
         seen = calendar.timegm(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
         return False
-    return time.time() - seen < DEAD_AFTER_S  # also where the other host's clock is ahead
+    return now - seen < DEAD_AFTER_S
 
 
 def _held(path: Path) -> OutputHeld:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from batch import storage
 from batch.errors import ChatbatchError, InputError
-from batch.journal import IDENTITY, TAPE_END, Inspection, is_held, read_owner, tape_path
+from batch.journal import IDENTITY, TAPE_END, Inspection, alive_elsewhere, is_held, read_owner, tape_path
 from batch.journal import examine as read_tape
 from batch.jsontext import NotJson, parse
 from batch.plan.opening import Input
 from batch.plan.rewriting import Remembered, joined
-from batch.plan.status import alive_elsewhere
 from batch.records import Answer
 from batch.writer import METADATA_KEY, PREFIX, leftovers
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
-import socket
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch.errors import ChatbatchError
-from batch.journal import DEAD_AFTER_S, Inspection, KeyCounter, RunRecord, Sums, is_held, read_owner
+from batch.journal import Inspection, KeyCounter, RunRecord, Sums, alive_elsewhere, is_held, read_owner
 from batch.jsontext import JsonObject
 from batch.plan.feeding import RowNames
 from batch.plan.opening import defaults
@@ -73,18 +70,6 @@ def look(journal_path: Path, now: float) -> Standing:
             return _standing(journal, owner, running=running, now=now)
     finally:
         journal.close()
-
-
-def alive_elsewhere(owner: JsonObject, now: float) -> bool:
-    """Return whether a process of another host was seen alive just now."""
-    beat = owner.get("heartbeat")
-    if not isinstance(beat, str) or owner.get("host") == socket.gethostname():
-        return False
-    try:
-        seen = calendar.timegm(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return False
-    return abs(now - seen) < DEAD_AFTER_S
 
 
 def _standing(journal: Inspection, owner: JsonObject, *, running: bool, now: float) -> Standing:

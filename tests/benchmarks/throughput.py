@@ -63,7 +63,8 @@ def static_server() -> Iterator[str]:
     server = subprocess.Popen(
         [sys.executable, str(HERE / "static_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert server.stdin and server.stdout
+    assert server.stdin
+    assert server.stdout
     try:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
     finally:

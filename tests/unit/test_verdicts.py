@@ -90,7 +90,7 @@ def test_a_poison_row_fails_alone() -> None:
 
 
 def test_poison_rows_that_are_the_last_ones_end() -> None:
-    """Ten rows that are all that is left, and that the service breaks on, fail; they do not wait as in an outage."""
+    """Rows that are all that is left, and that the service breaks on, fail; they do not wait as in an outage."""
     court = _Court(retries=3, max_outage_s=None)
     broken = AttemptFailed("internal", code="INTERNAL", retryable=True, billed=Billed.MAYBE)
     rows = [f"row {number}" for number in range(10)]
