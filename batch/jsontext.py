@@ -57,8 +57,3 @@ def encode_text(value: Json) -> str:
 def canonical(value: Json) -> bytes:
     """Return compact JSON with sorted keys: equal values give equal bytes, so it can be hashed."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def pretty(value: Json) -> str:
-    """Return indented JSON for a person's eyes."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

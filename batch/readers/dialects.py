@@ -15,7 +15,7 @@ from batch.jsontext import Json, encode_text
 from batch.readers.base import MAX_ROW_BYTES, ColumnMapping
 from batch.readers.messages import kind, read_messages
 from batch.readers.overrides import OVERRIDES, read_model, read_options
-from batch.records import Message, Options
+from batch.records import Message, Options, Problem, Row
 
 TEXT_COLUMN = "text column"
 _DIALECTS = {"messages": "service request", "request": "service dataset"}
@@ -31,6 +31,42 @@ class Reading:
     options: Options
     model: str | None
     consumed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: its position over all inputs from 0, its file, its line (or row) from 1."""
+
+    position: int
+    file: str
+    line: int
+
+    def row(
+        self,
+        reading: Reading | RowInvalid,
+        identity: str | None,
+        extra: str | None = None,
+        kept: tuple[Json, ...] = (),
+    ) -> Row:
+        """Return the row that stands here: what was read of it, or what is wrong with it."""
+        problem = Problem(str(reading), reading.hint) if isinstance(reading, RowInvalid) else None
+        said = _NOTHING_SAID if isinstance(reading, RowInvalid) else reading
+        return Row(
+            self.position,
+            self.file,
+            self.line,
+            said.dialect or None,
+            said.messages,
+            said.options,
+            said.model,
+            problem,
+            identity,
+            extra,
+            kept,
+        )
+
+
+_NOTHING_SAID = Reading("", (), Options(), None, None)
 
 
 def interpret(fields: Mapping[str, Json], mapping: ColumnMapping) -> Reading:

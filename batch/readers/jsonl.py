@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 from batch.errors import RowInvalid
 from batch.jsontext import Json, JsonObject, NotJson, encode_text, parse
 from batch.readers.base import CHUNK_ROWS, MAX_ROW_BYTES, ColumnMapping
-from batch.readers.dialects import Reading, interpret, row_id
+from batch.readers.dialects import Place, Reading, interpret, row_id
 from batch.readers.messages import kind
-from batch.records import Chunk, Message, Options, Problem, Row
+from batch.records import Chunk, Message, Row
 from batch.storage import InputFile, blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NO_OPTIONS = Options()
 
 
 class JsonLinesReader:
@@ -39,7 +38,7 @@ class JsonLinesReader:
         position = 0
         for item in self._files:
             for number, line in _lines(blocks(item)):
-                rows.append(self._row(position, item.name, number, line))
+                rows.append(self._row(Place(position, item.name, number), line))
                 position += 1
                 if len(rows) == CHUNK_ROWS:
                     yield Chunk(rows)
@@ -47,7 +46,7 @@ class JsonLinesReader:
         if rows:
             yield Chunk(rows)
 
-    def _row(self, position: int, file: str, number: int, line: bytes | int) -> Row:
+    def _row(self, place: Place, line: bytes | int) -> Row:
         fields: JsonObject = {}
         identity = None
         try:
@@ -55,36 +54,9 @@ class JsonLinesReader:
             identity = row_id(fields, self._mapping)
             reading = interpret(fields, self._mapping)
         except RowInvalid as error:
-            problem = Problem(str(error), error.hint)
             identity = identity or _id(fields)
-            extra, kept = self._carried(fields, None, identity)
-            return Row(
-                position,
-                file,
-                number,
-                None,
-                (),
-                _NO_OPTIONS,
-                None,
-                problem,
-                identity,
-                extra,
-                kept,
-            )
-        extra, kept = self._carried(fields, reading, identity)
-        return Row(
-            position,
-            file,
-            number,
-            reading.dialect,
-            reading.messages,
-            reading.options,
-            reading.model,
-            None,
-            identity,
-            extra,
-            kept,
-        )
+            return place.row(error, identity, *self._carried(fields, None, identity))
+        return place.row(reading, identity, *self._carried(fields, reading, identity))
 
     def _carried(
         self, fields: JsonObject, reading: Reading | None, identity: str | None

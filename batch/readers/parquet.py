@@ -11,13 +11,12 @@ from batch.errors import InputError, RowInvalid, UsageError
 from batch.jsontext import Json
 from batch.parsing import nearest
 from batch.readers.base import CHUNK_ROWS, ColumnMapping
-from batch.readers.dialects import interpret, row_id
+from batch.readers.dialects import Place, interpret, row_id
 from batch.readers.overrides import OVERRIDES
-from batch.records import Chunk, Options, Problem, Row
+from batch.records import Chunk, Row
 from batch.storage import InputFile, python_rows
 
 _MESSAGES = ("messages", "request")
-_NO_OPTIONS = Options()
 
 
 class ParquetReader:
@@ -52,7 +51,7 @@ class ParquetReader:
             number = 1
             for batch, values in self._batches(item):
                 rows = [
-                    self._row(position + index, item.name, number + index, fields)
+                    self._row(Place(position + index, item.name, number + index), fields)
                     for index, fields in enumerate(values)
                 ]
                 position += len(rows)
@@ -70,26 +69,15 @@ class ParquetReader:
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(item, error) from error
 
-    def _row(self, position: int, file: str, number: int, values: Mapping[str, object]) -> Row:
+    def _row(self, place: Place, values: Mapping[str, object]) -> Row:
         identity = None
         try:
             fields = {name: _plain(name, value) for name, value in values.items()}
             identity = row_id(fields, self._mapping)
             reading = interpret(fields, self._mapping)
         except RowInvalid as error:
-            problem = Problem(str(error), error.hint)
-            return Row(position, file, number, None, (), _NO_OPTIONS, None, problem, identity)
-        return Row(
-            position,
-            file,
-            number,
-            reading.dialect,
-            reading.messages,
-            reading.options,
-            reading.model,
-            None,
-            identity,
-        )
+            return place.row(error, identity)
+        return place.row(reading, identity)
 
     def _needed_columns(self) -> list[str]:
         there = self._columns.names
