@@ -10,6 +10,7 @@ import random
 import time as clock
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from uuid import UUID
 
 import anyio
@@ -21,18 +22,34 @@ from starlette.types import Receive, Scope, Send
 
 from batch.emulator import replies
 from batch.emulator.answers import Answer, digest, generate, prompt
+from batch.emulator.asynchronous import Asynchronous
 from batch.emulator.calls import Call, Captured, read
+from batch.emulator.checks import check_model, checked_length, checked_request
 from batch.emulator.config import Config
 from batch.emulator.connections import ABORTED_STATUS, Connections, Frames
 from batch.emulator.credentials import authorise
-from batch.emulator.faults import FAULTS, Fault, FaultKind, FaultPlan, Situation, known, refusal
+from batch.emulator.faults import (
+    ASYNC,
+    COMPLETION,
+    FAULTS,
+    ROUTES,
+    Fault,
+    FaultPlan,
+    Situation,
+    known,
+    refusal,
+)
+from batch.emulator.identity import Identity
 from batch.emulator.ledger import Charge, Ledger
-from batch.emulator.quotas import Admission, Quotas
-from batch.emulator.rejections import INVALID_ARGUMENT, NOT_FOUND, Rejected, gateway_error, model_error
+from batch.emulator.quotas import Admission, Quotas, refusals
+from batch.emulator.rejections import NOT_FOUND, Rejected, gateway_error
 from batch.emulator.tokenizer import text_tokens
-from batch.emulator.wire import CompletionRequest, ModelUri, parse_completion, parse_tokenize
+from batch.emulator.wire import CompletionRequest, parse_tokenize
 
 API = "/foundationModels/v1"
+METADATA = "/computeMetadata/v1/instance/service-accounts/default/token"
+#: Routes that hand out credentials, and so ask for none.
+WITHOUT_CREDENTIALS = frozenset({"tokens", "metadata"})
 CLOSED_BY_CLIENT = 499
 
 
@@ -48,6 +65,7 @@ class Emulator:
         config: its behaviour.
         time: seconds of a clock that never goes back.
         sleep: waits for seconds of that clock.
+        wall: seconds since 1970 at the beginning; `time` is what moves it on.
     """
 
     def __init__(
@@ -56,6 +74,7 @@ class Emulator:
         *,
         time: Callable[[], float] = clock.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        wall: Callable[[], float] = clock.time,
     ) -> None:
         """Begin with nothing billed."""
         self.config = config = config or Config()
@@ -67,9 +86,13 @@ class Emulator:
         self._sleep = sleep
         self._identifiers = random.Random(f"{config.seed} identifiers")
         self._durations = random.Random(f"{config.seed} latency")
-        self._plan = FaultPlan(config.faults, config.script, random.Random(f"{config.seed} faults"))
+        self._plans = _plans(config)
+        self._faults = config.faults
         self._admission = Admission(config.quotas, time)
-        self._statuses: Counter[int] = Counter()
+        self._statuses: dict[str, Counter[int]] = {route: Counter() for route in ROUTES}
+        epoch = wall() - time()
+        self._identity = Identity(config, self.ledger, time, epoch)
+        self._asynchronous = Asynchronous(config, self.ledger, self._admission, self.connections, time, epoch)
         self._router = Router(self._routes(), redirect_slashes=False, default=_not_found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,12 +112,14 @@ class Emulator:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults in force after the script's end."""
-        return self._plan.faults
+        """The faults in force after the scripts' end."""
+        return self._faults
 
     @faults.setter
     def faults(self, faults: tuple[Fault, ...]) -> None:
-        self._plan.faults = faults
+        for plan in self._plans.values():
+            plan.faults = faults
+        self._faults = faults
 
     @property
     def quotas(self) -> Quotas:
@@ -108,10 +133,12 @@ class Emulator:
     def totals(self) -> dict[str, object]:
         """What happened so far, as `GET /emulator/totals` shows it.
 
-        Requests and statuses are those of completions; the status "aborted" is a connection
-        that was broken without an answer, and 499 a client that left before its request was read.
+        Requests and statuses are those of synchronous completions; `by_route` has those of every
+        method that was asked. The status "aborted" is a connection that was broken without an answer,
+        and 499 a client that left before its request was read. What was billed is of both modes.
         """
-        billed, statuses = self.ledger.totals(), dict(self._statuses)
+        billed, statuses = self.ledger.totals(), dict(self._statuses[COMPLETION])
+        activity = self.ledger.activity()
         return {
             "requests": sum(statuses.values()),
             "billed_requests": billed.requests,
@@ -120,41 +147,51 @@ class Emulator:
             "completion_tokens": billed.completion_tokens,
             "total_tokens": billed.total_tokens,
             "too_many_requests": statuses.get(429, 0),
-            "by_status": {
-                "aborted" if status == ABORTED_STATUS else str(status): number
-                for status, number in sorted(statuses.items())
-            },
+            "by_status": _named(statuses),
             "max_concurrent": self._admission.peak,
+            "async_billed_requests": self.ledger.totals("async").requests,
+            "submissions": activity.submissions,
+            "polls": activity.polls,
+            "cancels": activity.cancels,
+            "iam_tokens": activity.iam_tokens,
+            "operations": len(self._asynchronous.operations),
+            "by_route": {route: _named(dict(counted)) for route, counted in self._statuses.items() if counted},
         }
 
     def close(self) -> None:
-        """Close the ledger's file."""
+        """Bill the operations that are done by now, abandon the others, and close the ledger's file."""
+        self._asynchronous.close()
         self.ledger.close()
 
     def _routes(self) -> list[Route]:
         """Every path of the emulator; a method of the API is one line here."""
-        completion = self._counted(self._answered(self._completion, self._fault))
-        tokenize = self._answered(self._tokenize, self._in_outage)
-        tokenize_completion = self._answered(self._count_prompt, self._in_outage)
+        later, identity, of = self._asynchronous, self._identity, self._answered
         return [
-            Route(f"{API}/completion", completion, methods=["POST"]),
-            Route(f"{API}/tokenize", tokenize, methods=["POST"]),
-            Route(f"{API}/tokenizeCompletion", tokenize_completion, methods=["POST"]),
+            Route(f"{API}/completion", of(COMPLETION, self._completion), methods=["POST"]),
+            Route(f"{API}/completionAsync", of(ASYNC, later.submit), methods=["POST"]),
+            # Before the next one, whose id would take the colon and what follows.
+            Route("/operations/{id}:cancel", of("cancel", later.cancel), methods=["GET"]),
+            Route("/operations/{id}", of("operations", later.get), methods=["GET"]),
+            Route(f"{API}/tokenize", of("tokenize", self._tokenize), methods=["POST"]),
+            Route(f"{API}/tokenizeCompletion", of("tokenizeCompletion", self._count_prompt), methods=["POST"]),
+            Route("/iam/v1/tokens", of("tokens", identity.exchange), methods=["POST"]),
+            Route(METADATA, of("metadata", identity.metadata), methods=["GET"]),
             Route("/emulator/totals", self._show_totals),
             Route("/emulator/ledger", self._show_ledger),
         ]
 
     def _answered(
-        self, method: Callable[[Call], Awaitable[Response]], fault: Callable[[], FaultKind | None]
+        self, route: str, method: Callable[[Call], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint out of a method of the API: identifiers, faults, credentials and refusals."""
+        """A counted endpoint out of a method of the API: identifiers, faults, credentials and refusals."""
+        plan, statuses = self._plans[route], self._statuses[route]
 
-        async def endpoint(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             identifier = UUID(int=self._identifiers.getrandbits(128), version=4)
             # The fault is drawn on arrival, so that a script follows the order of arrival.
-            strikes = fault()
+            strikes = plan.next() if self._outage is None else FAULTS[self._outage]
             try:
-                call = await read(request, identifier, strikes)
+                call = await read(route, request, identifier, strikes)
             except ClientDisconnect:
                 return Response(status_code=CLOSED_BY_CLIENT)
             if self.config.capture:
@@ -163,39 +200,31 @@ class Emulator:
                 return strikes.respond(self._situation(call, b""))
             try:
                 self._authorise(call)
-                return await method(call)
+                response = await method(call)
             except Rejected as rejected:
                 return self._refused(call, rejected)
+            if strikes is not None and response.status_code == HTTPStatus.OK:
+                return strikes.respond(self._situation(call, bytes(response.body)))
+            return response
+
+        async def endpoint(request: Request) -> Response:
+            response = await respond(request)
+            statuses[response.status_code] += 1
+            return response
 
         return endpoint
 
-    def _counted(
-        self, endpoint: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint whose requests the totals count."""
-
-        async def counted(request: Request) -> Response:
-            response = await endpoint(request)
-            self._statuses[response.status_code] += 1
-            return response
-
-        return counted
-
-    def _in_outage(self) -> FaultKind | None:
-        """The outage, if there is one."""
-        outage = self._outage
-        return None if outage is None else FAULTS[outage]
-
-    def _fault(self) -> FaultKind | None:
-        """The outage, or else what the plan has for the next completion."""
-        return self._in_outage() or self._plan.next()
-
     def _authorise(self, call: Call) -> None:
+        """Check the credentials of a call, of whose method some are needed."""
+        if call.route in WITHOUT_CREDENTIALS:
+            return
         authorise(
             call.sent.get("authorization"),
             api_key=self.config.api_key,
             iam_token=self.config.iam_token,
             request_id=call.request_id,
+            strict=self.config.strict,
+            issued=self._identity.accepts,
         )
 
     def _refused(self, call: Call, rejected: Rejected) -> Response:
@@ -207,12 +236,8 @@ class Emulator:
         return refusal(located, call.headers)
 
     async def _completion(self, call: Call) -> Response:
-        request = self._parsed(call)
-        input_tokens = len(prompt(request))
-        limit = self.config.context_tokens
-        if input_tokens > limit:
-            message = f"number of input tokens must be no more than {limit}, got {input_tokens}"
-            raise model_error(INVALID_ARGUMENT, message, in_session=True)
+        request = checked_request(self.config, call)
+        input_tokens = checked_length(self.config, request)
         self._admission.enter()
         try:
             seconds = self.config.latency.draw(self._durations)
@@ -223,7 +248,7 @@ class Emulator:
                 input_tokens=input_tokens,
                 seed=self.config.seed,
                 lengths=self.config.completion_tokens,
-                context_tokens=limit,
+                context_tokens=self.config.context_tokens,
             )
         finally:
             self._admission.leave()
@@ -231,7 +256,7 @@ class Emulator:
 
     def _bill(self, call: Call, request: CompletionRequest, answer: Answer) -> Response:
         """Enter the generation in the ledger, then answer: whatever is received was billed."""
-        fault = call.fault
+        self._asynchronous.operations.settle()
         charge = Charge(
             client_request_id=call.client_request_id,
             idempotency_key=call.sent.get("idempotency-key"),
@@ -239,51 +264,32 @@ class Emulator:
             model_uri=request.model.text,
             input_tokens=answer.input_tokens,
             completion_tokens=answer.completion_tokens,
-            delivered=fault is None and self.connections.listens(call.scope),
+            delivered=call.fault is None and self.connections.listens(call.scope),
             digest=digest(request),
         )
         self.ledger.bill(charge, self._time())
         version, wrapped = self.config.model_version, self.config.wrap_result
-        if fault is None and request.stream:
+        if call.fault is None and request.stream:
             return Frames(replies.frames(answer, model_version=version, wrapped=wrapped), call.headers)
         body = replies.completion(answer, model_version=version, wrapped=wrapped)
-        if fault is not None:
-            return fault.respond(self._situation(call, body))
         return Response(body, headers=call.headers, media_type="application/json")
 
     async def _tokenize(self, call: Call) -> Response:
         request = parse_tokenize(call.body)
-        self._check_model(call, request.model)
+        check_model(self.config, call, request.model)
         self._admission.enter_tokenizer()
         body = replies.tokens(text_tokens(request.text), model_version=self.config.model_version)
         return Response(body, headers=call.headers, media_type="application/json")
 
     async def _count_prompt(self, call: Call) -> Response:
-        request = self._parsed(call)
+        request = checked_request(self.config, call)
         self._admission.enter_tokenizer()
         body = replies.tokens(prompt(request), model_version=self.config.model_version)
         return Response(body, headers=call.headers, media_type="application/json")
 
-    def _parsed(self, call: Call) -> CompletionRequest:
-        request = parse_completion(call.body)
-        self._check_model(call, request.model)
-        return request
-
-    def _check_model(self, call: Call, model: ModelUri) -> None:
-        own = self.config.folder
-        for folder in (model.folder, call.sent.get("x-folder-id")):
-            if own is not None and folder is not None and folder != own:
-                raise model_error(
-                    INVALID_ARGUMENT,
-                    f"Specified folder ID '{folder}' does not match with service account folder ID '{own}'",
-                )
-        models = self.config.models
-        if models is not None and not models & {model.name, f"{model.name}/{model.version}"}:
-            raise model_error(NOT_FOUND, f"Failed to get model {model.text}: not found")
-
     def _situation(self, call: Call, answer: bytes) -> Situation:
-        quotas = self._admission.quotas
         return Situation(
+            route=call.route,
             request_id=call.request_id,
             headers=call.headers,
             answer=answer,
@@ -291,8 +297,7 @@ class Emulator:
             sleep=self._sleep,
             connections=self.connections,
             folder=self.config.folder or "",
-            allowed=quotas.concurrent or 10,
-            allowed_per_hour=quotas.per_hour or 100,
+            too_many=refusals(self._admission.quotas, call.route),
         )
 
     async def _show_totals(self, _request: Request) -> Response:
@@ -300,6 +305,28 @@ class Emulator:
 
     async def _show_ledger(self, _request: Request) -> Response:
         return Frames((entry.line() for entry in self.ledger.entries()), {})
+
+
+def _plans(config: Config) -> dict[str, FaultPlan]:
+    """What goes wrong on each route; each has dice of its own, so that one does not disturb another."""
+    scripts = config.scripts_by_route()
+    return {
+        route: FaultPlan(
+            config.faults,
+            scripts.get(route, ()),
+            random.Random(f"{config.seed} faults" + (f" {route}" if route != COMPLETION else "")),
+            route,
+        )
+        for route in ROUTES
+    }
+
+
+def _named(statuses: dict[int, int]) -> dict[str, int]:
+    """Counts of statuses, as the totals show them."""
+    return {
+        "aborted" if status == ABORTED_STATUS else str(status): number
+        for status, number in sorted(statuses.items())
+    }
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

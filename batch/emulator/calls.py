@@ -28,6 +28,7 @@ class Call:
     """A request whose body has been read.
 
     Attributes:
+        route: the method of the API, one of `faults.ROUTES`.
         scope: the request's ASGI scope.
         sent: the headers of the request.
         request_id: given by the emulator, as the service does.
@@ -36,6 +37,7 @@ class Call:
         body: as it arrived.
     """
 
+    route: str
     scope: Scope
     sent: dict[str, str]
     request_id: str
@@ -49,10 +51,10 @@ class Call:
         return self.sent.get("x-client-request-id")
 
 
-async def read(request: Request, identifier: UUID, fault: FaultKind | None) -> Call:
+async def read(route: str, request: Request, identifier: UUID, fault: FaultKind | None) -> Call:
     """Read a request to its end; raises starlette's `ClientDisconnect` where it has none."""
     sent = dict(request.headers)
     headers = {"x-request-id": str(identifier), "x-server-trace-id": identifier.hex[:16]}
     if client_request_id := sent.get("x-client-request-id"):
         headers["x-client-request-id"] = client_request_id
-    return Call(request.scope, sent, str(identifier), headers, fault, await request.body())
+    return Call(route, request.scope, sent, str(identifier), headers, fault, await request.body())

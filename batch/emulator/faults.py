@@ -17,18 +17,29 @@ from starlette.responses import Response
 
 from batch.emulator import rejections
 from batch.emulator.connections import Connections, Cut, Reset, Stall
+from batch.emulator.operations import OUTCOMES, Outcome
 from batch.emulator.rejections import Rejected
 
 OK: Final = "ok"
+
+COMPLETION: Final = "completion"
+ASYNC: Final = "completionAsync"
+#: The methods of the API by which faults and scripts name them: `tokens` is the IAM exchange.
+ROUTES: Final = (
+    *(COMPLETION, ASYNC, "operations", "cancel"),
+    *("tokenize", "tokenizeCompletion", "tokens", "metadata"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What a fault needs to know of the request that it strikes.
 
-    `answer` is the body that should have been sent; empty where nothing was billed.
+    `answer` is the body that should have been sent; empty where nothing was billed. `route` is
+    the method that is struck, `too_many` its refusals: of the moment, and of the hour.
     """
 
+    route: str
     request_id: str
     headers: dict[str, str]
     answer: bytes
@@ -36,18 +47,22 @@ class Situation:
     sleep: Callable[[float], Awaitable[None]]
     connections: Connections
     folder: str
-    allowed: int
-    allowed_per_hour: int
+    too_many: tuple[Rejected, Rejected]
 
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One way to fail: its name, whether the request was billed, what the client sees."""
+    """One way to fail: its name, whether the request was billed, what the client sees.
+
+    `billed` says that the fault strikes after the method has done its work: a completion is billed,
+    an operation accepted, a token issued. `outcome` is how an operation ends that is accepted with it.
+    """
 
     name: str
     billed: bool
     meaning: str
     respond: Callable[[Situation], Response]
+    outcome: Outcome | None = None
 
 
 def refusal(rejected: Rejected, headers: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Response:
@@ -61,15 +76,15 @@ def refusal(rejected: Rejected, headers: Mapping[str, str], extra: Mapping[str, 
 
 
 def _too_many(at: Situation) -> Response:
-    return refusal(rejections.too_many_sessions(at.allowed), at.headers)
+    return refusal(at.too_many[0], at.headers)
 
 
 def _too_many_this_hour(at: Situation) -> Response:
-    return refusal(rejections.too_many_requests("Hour", at.allowed_per_hour), at.headers)
+    return refusal(at.too_many[1], at.headers)
 
 
 def _retry_after(at: Situation) -> Response:
-    return refusal(rejections.too_many_sessions(at.allowed), at.headers, {"retry-after": "1"})
+    return refusal(at.too_many[0], at.headers, {"retry-after": "1"})
 
 
 def _unavailable(at: Situation) -> Response:
@@ -133,12 +148,24 @@ def _wrong_types(at: Situation) -> Response:
     message = {"role": "assistant", "text": 12345}
     usage = {"inputTextTokens": {"value": "many"}, "completionTokens": [], "totalTokens": True}
     alternatives = [{"message": message, "status": "ALTERNATIVE_STATUS_FINAL"}]
-    result = {"alternatives": alternatives, "usage": usage, "modelVersion": None}
-    return Response(orjson.dumps({"result": result}), 200, at.headers, "application/json")
+    operation = {"id": 12345, "createdAt": 0, "done": "perhaps", "error": "none", "response": []}
+    counted = {"tokens": "many", "modelVersion": None}
+    bodies: dict[str, object] = {
+        COMPLETION: {"result": {"alternatives": alternatives, "usage": usage, "modelVersion": None}},
+        **dict.fromkeys((ASYNC, "operations", "cancel"), operation),
+        **dict.fromkeys(("tokenize", "tokenizeCompletion"), counted),
+        "tokens": {"iamToken": 12345, "expiresAt": []},
+        "metadata": {"access_token": 12345, "expires_in": "soon", "token_type": None},
+    }
+    return Response(orjson.dumps(bodies[at.route]), 200, at.headers, "application/json")
 
 
 def _stall(at: Situation) -> Response:
     return Stall(at.connections, at.stall_seconds, at.sleep)
+
+
+def _unharmed(at: Situation) -> Response:
+    return Response(at.answer, 200, at.headers, "application/json")
 
 
 _TABLE = (
@@ -161,72 +188,108 @@ _TABLE = (
     FaultKind("stall", True, "silence for a long time, then a reset", _stall),
 )
 
-#: Every kind of fault by its name.
+#: Every kind of fault of a request, by its name.
 FAULTS: Final[Mapping[str, FaultKind]] = {kind.name: kind for kind in _TABLE}
+
+#: Every way in which an operation ends that is accepted as if nothing were wrong, by its name.
+OPERATION_FAULTS: Final[Mapping[str, FaultKind]] = {
+    name: FaultKind(name, True, outcome.meaning, _unharmed, outcome) for name, outcome in OUTCOMES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of fault and the probability, 0 to 1, that it strikes a request."""
+    """A kind of fault and the probability, 0 to 1, that it strikes a request.
+
+    `routes` are the methods of the API that it strikes, out of `ROUTES`; () is "completion" for the
+    kinds of `FAULTS` and "completionAsync" for those of `OPERATION_FAULTS`, which strike no other.
+    """
 
     kind: str
     probability: float
+    routes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a kind that does not exist and a number that is no probability."""
+        """Refuse a kind that does not exist, where it does not, and a number that is no probability."""
         known(self.kind)
+        for route in self.routes:
+            check_route(route, self.kind)
         if not 0 <= self.probability <= 1:
             raise ValueError(f"the probability of {self.kind} must be from 0 to 1, not {self.probability}")
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Read "429=0.2" or "drop-after=0.05".
+        """Read "429=0.2", "drop-after=0.05" or "503=0.1@completionAsync,operations".
 
         Raises:
             ValueError: a sentence that says what a fault looks like, or which kinds there are.
         """
-        kind, equals, probability = text.strip().partition("=")
-        try:
-            if equals:
-                return cls(known(kind.strip()).name, float(probability))
-        except ValueError as error:
-            if kind.strip() not in FAULTS or "probability" in str(error):
-                raise
-        raise ValueError(f'{text!r} is not a fault: write KIND=PROBABILITY, for example "429=0.2"')
+        kind, equals, rest = text.strip().partition("=")
+        probability, at, routes = rest.partition("@")
+        if equals:
+            name = known(kind.strip()).name
+            try:
+                chance = float(probability)
+            except ValueError:
+                pass
+            else:
+                return cls(name, chance, tuple(route.strip() for route in routes.split(",")) if at else ())
+        raise ValueError(
+            f'{text!r} is not a fault: write KIND=PROBABILITY or KIND=PROBABILITY@ROUTE, for example "429=0.2"'
+        )
+
+    def strikes(self, route: str) -> bool:
+        """Whether it strikes this method of the API."""
+        return route in (self.routes or ((ASYNC if self.kind in OPERATION_FAULTS else COMPLETION),))
 
 
 def known(kind: str) -> FaultKind:
     """The kind of that name; raises ValueError with all the names where there is none."""
-    if kind not in FAULTS:
-        raise ValueError(f"there is no fault {kind!r}; there are: {', '.join(FAULTS)}")
-    return FAULTS[kind]
+    found = FAULTS.get(kind) or OPERATION_FAULTS.get(kind)
+    if found is None:
+        raise ValueError(f"there is no fault {kind!r}; there are: {', '.join([*FAULTS, *OPERATION_FAULTS])}")
+    return found
+
+
+def check_route(route: str, kind: str) -> None:
+    """Refuse a method that does not exist, or that a kind of fault cannot strike, with a ValueError."""
+    if route not in ROUTES:
+        raise ValueError(f"the emulator has no route {route!r}; there are: {', '.join(ROUTES)}")
+    if kind in OPERATION_FAULTS and route != ASYNC:
+        raise ValueError(f"the fault {kind!r} strikes {ASYNC} only, not {route}")
 
 
 class FaultPlan:
-    """Says which fault strikes the next request: first the script, then the dice.
+    """Says which fault strikes the next request of one route: first the script, then the dice.
 
     Args:
-        faults: probabilities; together at most 1. May be replaced at any time, from any thread.
+        faults: probabilities; those of this route together at most 1. May be replaced at any time,
+            from any thread.
         script: kinds, or "ok", one per request in order of arrival.
         source: the seeded dice; thrown once per request, so that runs repeat.
+        route: the method of the API whose requests it strikes.
     """
 
-    def __init__(self, faults: Iterable[Fault], script: Iterable[str], source: random.Random) -> None:
+    def __init__(
+        self, faults: Iterable[Fault], script: Iterable[str], source: random.Random, route: str = COMPLETION
+    ) -> None:
         """Check the script and the probabilities."""
+        self._route = route
         self._script = deque(None if kind == OK else known(kind) for kind in script)
         self._source = source
         self.faults = tuple(faults)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The probabilities in force."""
+        """The probabilities in force for this route."""
         return self._faults
 
     @faults.setter
     def faults(self, faults: tuple[Fault, ...]) -> None:
-        if sum(fault.probability for fault in faults) > 1 + 1e-9:
+        ours = tuple(fault for fault in faults if fault.strikes(self._route))
+        if sum(fault.probability for fault in ours) > 1 + 1e-9:
             raise ValueError("the probabilities of all faults together must be at most 1")
-        self._faults = faults
+        self._faults = ours
 
     def next(self) -> FaultKind | None:
         """The fault of the next request, None for none."""
@@ -238,5 +301,5 @@ class FaultPlan:
         for fault in self._faults:
             thrown -= fault.probability
             if thrown < 0:
-                return FAULTS[fault.kind]
+                return known(fault.kind)
         return None

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from batch.emulator.rejections import Rejected, quota_error, too_many_requests, too_many_sessions
+from batch.emulator.rejections import (
+    Rejected,
+    too_many_polls,
+    too_many_requests,
+    too_many_sessions,
+    too_many_submissions,
+    too_many_tokenizations,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +28,14 @@ class Quotas:
 
     Attributes:
         concurrent: synchronous generations at once; 10 by the service's documentation.
-        per_second: requests per second.
-        per_hour: requests in any 3,600 seconds.
+        per_second: synchronous requests per second.
+        per_hour: synchronous requests in any 3,600 seconds.
         burst: makes `per_second` a token bucket of this capacity; without it, a sliding
             window allows at most `per_second` requests in any second.
         tokenizer_per_second: tokenizer calls per second; 50 by the service's documentation.
+        async_per_second: asynchronous submissions per second; 10 by the service's documentation.
+        async_per_hour: asynchronous submissions in any 3,600 seconds; 5,000 by the documentation.
+        operations_per_second: readings of operations per second; 50 by the documentation.
     """
 
     concurrent: int | None = 10
@@ -32,6 +43,9 @@ class Quotas:
     per_hour: int | None = None
     burst: int | None = None
     tokenizer_per_second: int | None = 50
+    async_per_second: int | None = 10
+    async_per_hour: int | None = 5_000
+    operations_per_second: int | None = 50
 
 
 class Rate(Protocol):
@@ -42,6 +56,10 @@ class Rate(Protocol):
 
     def take(self, now: float) -> None:
         """Use up one request."""
+
+
+#: Rates that hold together, each with what is said when it is exhausted.
+Rates = tuple[tuple[Rate, Rejected], ...]
 
 
 class Window:
@@ -91,6 +109,21 @@ class Bucket:
         self._filled_at = now
 
 
+def refusals(quotas: Quotas, route: str) -> tuple[Rejected, Rejected]:
+    """What a method of the API answers when its quota is exhausted: the one of the moment, and of the hour.
+
+    Where nothing is limited it names the service's own limits, for faults that refuse all the same.
+    """
+    if route == "completionAsync":
+        second, hour = quotas.async_per_second or 10, quotas.async_per_hour or 5_000
+        return too_many_submissions("Second", second), too_many_submissions("Hour", hour)
+    if route in ("operations", "cancel"):
+        return (too_many_polls(quotas.operations_per_second or 50),) * 2
+    if route.startswith("tokenize"):
+        return (too_many_tokenizations(quotas.tokenizer_per_second or 50),) * 2
+    return too_many_sessions(quotas.concurrent or 10), too_many_requests("Hour", quotas.per_hour or 100)
+
+
 class Admission:
     """Lets requests in while the quotas allow it.
 
@@ -117,11 +150,13 @@ class Admission:
         if quotas.per_second is not None:
             refusal = too_many_requests("Second", quotas.per_second)
             rates.append((self._per_second(quotas.per_second, quotas.burst), refusal))
-        if quotas.per_hour is not None:
-            rates.append((Window(quotas.per_hour, 3600), too_many_requests("Hour", quotas.per_hour)))
-        self._rates = tuple(rates)
-        limit = quotas.tokenizer_per_second
-        self._tokenizer = None if limit is None else Window(limit, 1)
+        self._rates = (*rates, *_window(quotas.per_hour, 3600, partial(too_many_requests, "Hour")))
+        self._tokenizer = _window(quotas.tokenizer_per_second, 1, too_many_tokenizations)
+        self._submissions = (
+            *_window(quotas.async_per_second, 1, partial(too_many_submissions, "Second")),
+            *_window(quotas.async_per_hour, 3600, partial(too_many_submissions, "Hour")),
+        )
+        self._polls = _window(quotas.operations_per_second, 1, too_many_polls)
 
     def enter(self) -> None:
         """Begin a generation; every `enter` that returns needs a `leave`.
@@ -132,12 +167,7 @@ class Admission:
         allowed = self._quotas.concurrent
         if allowed is not None and self.running >= allowed:
             raise too_many_sessions(allowed)
-        now, rates = self._time(), self._rates
-        for rate, refusal in rates:
-            if not rate.room(now):
-                raise Rejected(refusal.http_status, refusal.body)
-        for rate, _ in rates:
-            rate.take(now)
+        self._take(self._rates)
         self.running += 1
         self.peak = max(self.peak, self.running)
 
@@ -147,15 +177,31 @@ class Admission:
 
     def enter_tokenizer(self) -> None:
         """Count a call of the tokenizer; raises `Rejected` (429) where there are too many."""
-        window = self._tokenizer
-        if window is None:
+        self._take(self._tokenizer)
+
+    def enter_submission(self) -> None:
+        """Count an asynchronous submission; raises `Rejected` (429) where there are too many."""
+        self._take(self._submissions)
+
+    def enter_poll(self) -> None:
+        """Count a reading of an operation; raises `Rejected` (429) where there are too many."""
+        self._take(self._polls)
+
+    def _take(self, rates: Rates) -> None:
+        """Use up one of each, or nothing at all."""
+        if not rates:
             return
         now = self._time()
-        if not window.room(now):
-            # The name of this quota is not documented; clients decide by the code.
-            allowed = self._quotas.tokenizer_per_second or 0
-            raise quota_error("ai.textGenerationTokenizeRequestsPerSecond.rate", "rate", allowed)
-        window.take(now)
+        for rate, refusal in rates:
+            if not rate.room(now):
+                raise Rejected(refusal.http_status, refusal.body)
+        for rate, _ in rates:
+            rate.take(now)
 
     def _per_second(self, limit: int, burst: int | None) -> Rate:
         return Window(limit, 1) if burst is None else Bucket(limit, burst, self._time())
+
+
+def _window(limit: int | None, seconds: float, refusal: Callable[[int], Rejected]) -> Rates:
+    """A sliding window and its refusal; nothing where there is no limit."""
+    return () if limit is None else ((Window(limit, seconds), refusal(limit)),)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+CANCELLED: Final = 1
 INVALID_ARGUMENT: Final = 3
 DEADLINE_EXCEEDED: Final = 4
 NOT_FOUND: Final = 5
@@ -111,3 +112,20 @@ def too_many_sessions(allowed: int) -> Rejected:
 def too_many_requests(period: str, allowed: int) -> Rejected:
     """HTTP 429 for too many requests per `period`, "Second" or "Hour" (recorded for the hour)."""
     return quota_error(f"ai.textGenerationCompletionRequestsPer{period}.rate", "rate", allowed)
+
+
+# The names of the three quotas below are not documented but made after the recorded ones; clients
+# decide by the code.
+def too_many_submissions(period: str, allowed: int) -> Rejected:
+    """HTTP 429 for too many asynchronous submissions per `period`, "Second" or "Hour"."""
+    return quota_error(f"ai.textGenerationAsyncCompletionRequestsPer{period}.rate", "rate", allowed)
+
+
+def too_many_polls(allowed: int) -> Rejected:
+    """HTTP 429 for too many readings of asynchronous results per second."""
+    return quota_error("ai.textGenerationAsyncCompletionOperationRequestsPerSecond.rate", "rate", allowed)
+
+
+def too_many_tokenizations(allowed: int) -> Rejected:
+    """HTTP 429 for too many calls of the tokenizer per second."""
+    return quota_error("ai.textGenerationTokenizeRequestsPerSecond.rate", "rate", allowed)

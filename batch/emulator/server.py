@@ -11,7 +11,6 @@ import ipaddress
 import signal
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -21,6 +20,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from batch.emulator.app import Emulator
+from batch.emulator.clocks import Clock, SpedUp
 from batch.emulator.config import Config
 from batch.emulator.connections import Connections
 from batch.emulator.ledger import Ledger
@@ -108,20 +108,22 @@ class Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def background(config: Config | None = None, *, port: int = 0) -> Iterator[Running]:
+def background(config: Config | None = None, *, port: int = 0, clock: Clock | None = None) -> Iterator[Running]:
     """Serve an emulator on 127.0.0.1 from a daemon thread, for as long as the block lasts.
 
-    At its end connections are reset and generations in progress are abandoned; the ledger
-    stays readable.
+    At its end connections are reset, generations and operations in progress are abandoned; the
+    ledger stays readable.
 
     Args:
         config: its behaviour.
         port: 0 takes a free one.
+        clock: what delays, quotas, operations and tokens follow, which may be the very clock of its
+            client; without, the machine's, `config.speed` times as fast.
     """
     # Bound but never listening, it keeps the port ours while the emulator refuses connections.
     with _bound(LOOPBACK, port) as reserved:
         number = reserved.getsockname()[1]
-        emulator = _emulator(config or Config())
+        emulator = _emulator(config or Config(), clock)
         server = Server(emulator)
         with start_blocking_portal(name="emulator") as portal:
             portal.call(server.listen, _bound(LOOPBACK, number))
@@ -208,14 +210,10 @@ def _protocol(connections: Connections) -> type[H11Protocol]:
     return Protocol
 
 
-def _emulator(config: Config) -> Emulator:
-    """An emulator whose clock runs `config.speed` times as fast as a real one."""
-    speed = config.speed
-
-    async def sleep(seconds: float) -> None:
-        await anyio.sleep(seconds / speed)
-
-    return Emulator(config, time=lambda: time.monotonic() * speed, sleep=sleep)
+def _emulator(config: Config, clock: Clock | None = None) -> Emulator:
+    """An emulator of a clock, or of one that runs `config.speed` times as fast as a real one."""
+    clock = clock or SpedUp(config.speed)
+    return Emulator(config, time=clock.monotonic, sleep=clock.sleep, wall=clock.time)
 
 
 def _bound(host: str, port: int) -> socket.socket:

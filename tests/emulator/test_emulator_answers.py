@@ -327,3 +327,16 @@ async def test_the_last_requests_can_be_looked_at(body: Body, client_of: ClientO
             await client.post(f"{API}/completion", json=body(messages=user(str(n))))
     assert [orjson.loads(kept.body)["messages"][0]["text"] for kept in emulator.captured] == ["1", "2"]
     assert emulator.captured[0].headers["authorization"] == "Api-Key test"
+
+
+async def test_the_tokenizer_counts_what_both_modes_bill(body: Body, client_of: ClientOf, clock: Clock) -> None:
+    """The tokens listed for a whole request are as many as its input costs in either mode; listing is free."""
+    emulator = Emulator(Config(operation_latency=Latency()), time=clock.time, sleep=clock.sleep)
+    request = body(tools=[ADD], messages=[{"role": "system", "text": "Be brief."}, *user("2 and 3?\nPlease.")])
+    async with client_of(emulator) as client:
+        listed = (await client.post(f"{API}/tokenizeCompletion", json=request)).json()
+        assert emulator.ledger.totals().requests == 0
+        await client.post(f"{API}/completion", json=request)
+        await client.post(f"{API}/completionAsync", json=request)
+    bills = {entry.mode: entry.input_tokens for entry in emulator.ledger.entries()}
+    assert bills == {"sync": len(listed["tokens"]), "async": len(listed["tokens"])}
