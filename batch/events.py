@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeAlias
 
 from batch.errors import Billed, ExitCode
+from batch.parsing import Money
 from batch.records import Status, Usage
 
 
@@ -45,6 +47,7 @@ class RowFinished:
     latency_s: float
     error_code: str | None
     error_message: str | None
+    cost: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,15 @@ class UnknownBilled:
 
 
 @dataclass(frozen=True, slots=True)
+class OperationExpired:
+    """The service does not know an operation any more: its row has failed, and may have been billed."""
+
+    row_key: str
+    operation_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatusAsked:
     """Somebody wants to know how far the run is (SIGUSR1)."""
 
@@ -121,19 +133,73 @@ class Exporting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What all runs of a job have spent in one currency.
+
+    `answers` is the cost of the output's rows; `lost` of requests that brought no usable answer and may have
+    been billed, `unknown` of those that were in flight when a run ended: both at most. `total` is everything, at
+    most. `unpriced` requests were made while no price was known; they stand in a line without a currency.
+    """
+
+    currency: str
+    answers: Decimal
+    lost: Decimal
+    unknown: Decimal
+    total: Decimal
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModeShare:
+    """What one mode did in all runs of a job: requests, those that brought an answer, their tokens and cost."""
+
+    mode: str
+    requests: int
+    answered: int
+    input_tokens: int
+    completion_tokens: int
+    cost: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """The input tokens of so many answered rows: as they were estimated, and as the service stated them."""
+
+    rows: int
+    estimated: int
+    stated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the rows that are left need: tokens and money as expected from those answered, and at most."""
+
+    rows: int
+    input_tokens: int
+    completion_tokens: int | None
+    cost: Money | None
+    at_most: Money | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
-    """The run's summary: output rows by status, tokens that the service stated, and how it was done."""
+    """The run's summary: output rows by status, tokens that the service stated, money, and how it was done."""
 
     output: str
     rows: dict[str, int]
     input_tokens: int
     completion_tokens: int
     total_tokens: int
+    spending: list[Spending]
+    estimated: Estimated | None
+    needs: Needs | None
     requests: int
     retries: int
     not_billed: int
     maybe_billed: int
     unknown_billed: int
+    open_operations: int
+    modes: list[ModeShare]
     concurrency: int
     limit_changes: int
     paused_s: float
@@ -152,6 +218,7 @@ Event: TypeAlias = (
     | ServiceDown
     | ServiceBack
     | UnknownBilled
+    | OperationExpired
     | StatusAsked
     | Stopping
     | Notice
@@ -176,6 +243,7 @@ class Tally:
     limit_changes: int = 0
     input_tokens: int = 0
     completion_tokens: int = 0
+    cost: dict[str, Decimal] = field(default_factory=dict)
 
     @property
     def requests(self) -> int:
@@ -200,6 +268,9 @@ class Tally:
                 self.failed += event.status is not Status.OK
                 self.input_tokens += event.usage.input_tokens or 0
                 self.completion_tokens += event.usage.completion_tokens or 0
+                if event.cost is not None:
+                    spent = self.cost.get(event.cost.currency, Decimal(0))
+                    self.cost[event.cost.currency] = spent + event.cost.amount
             case AttemptLost():
                 self.lost += 1
                 self.retries += event.delay_s is not None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ _SECONDS = {
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 # Labels of 1 to 63 letters, digits, hyphens or underscores (RFC 1035), or an IPv6 address.
 _HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|[0-9a-f:.]+")
+# What the output column `cost` can hold: decimal128(18, 6).
+MOST_MONEY = Decimal(10) ** 12
 KEPT_TYPES = ("string", "int", "float", "bool", "json")
 
 
@@ -83,6 +86,17 @@ class KeptField:
 
     name: str
     type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in a currency (its code of three letters, ISO 4217)."""
+
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{self.amount:f} {self.currency}"
 
 
 def is_off(text: str) -> bool:
@@ -169,6 +183,14 @@ def rate_limit(text: str) -> RateLimit | None:
     return RateLimit(int(match[1]), _SECONDS[match[2]]) if int(match[1]) else None
 
 
+def rates_over(stated: Sequence[RateLimit] | None, defaults: Sequence[RateLimit]) -> tuple[RateLimit, ...]:
+    """Return the rates in force: stated ones go before a default of the same unit; none at all where `off`."""
+    if stated is None:
+        return tuple(defaults)
+    units = {rate.seconds for rate in stated}
+    return (*stated, *(rate for rate in defaults if stated and rate.seconds not in units))
+
+
 def bounds(text: str) -> Bounds:
     """Parse `auto`, `10` or `2-50`."""
     word = text.strip().lower()
@@ -179,6 +201,13 @@ def bounds(text: str) -> Bounds:
     if not 0 < low <= high:
         raise ValueError(f"{text!r} is not auto, a number from 1, or a range such as 2-50")
     return Bounds(low, high)
+
+
+def mode(text: str) -> str:
+    """Parse `sync`, `async` or `both`."""
+    if text not in ("sync", "async", "both"):
+        raise ValueError(f"{text!r} is neither sync, async nor both")
+    return text
 
 
 def unknown_choice(text: str) -> str:
@@ -210,6 +239,11 @@ def failure_limit(text: str) -> FailureLimit:
     return FailureLimit(int(word), None)
 
 
+def failures_or_off(text: str) -> FailureLimit | None:
+    """Parse what `failure_limit` does; `off` is None."""
+    return None if text.strip().lower() == "off" else failure_limit(text)
+
+
 def kept_field(text: str) -> KeptField:
     """Parse `NAME` or `NAME:TYPE`."""
     name, separator, kind = text.rpartition(":")
@@ -218,6 +252,59 @@ def kept_field(text: str) -> KeptField:
     if not name or kind not in KEPT_TYPES:
         raise ValueError(f"{text!r} is not NAME or NAME:TYPE, with a type of {', '.join(KEPT_TYPES)}")
     return KeptField(name, kind)
+
+
+def price(text: str) -> Decimal:
+    """Parse a price from 0, such as `0.20`; a comma may stand for the point."""
+    word = text.strip().replace(",", ".")
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", word):
+        raise ValueError(f"{text!r} is not a price such as 0.20")
+    return Decimal(word)
+
+
+def currency(text: str) -> str:
+    """Parse a currency's code of three letters."""
+    word = text.strip().upper()
+    if not re.fullmatch(r"[A-Z]{3}", word):
+        raise ValueError(f"{text!r} is not a currency's code such as RUB")
+    return word
+
+
+def money(text: str) -> Money:
+    """Parse an amount above 0 with its currency: `1500 RUB`, `0.50 USD`; without one, roubles are meant."""
+    match = re.fullmatch(r"([\d _]*\d(?:[.,]\d{1,6})?)\s*([A-Za-z]{3}|₽)?", text.strip())
+    amount = Decimal(re.sub(r"[ _]", "", match[1]).replace(",", ".")) if match else Decimal(0)
+    if match is None or not 0 < amount < MOST_MONEY:
+        raise ValueError(f'{text!r} is not an amount such as "1500 RUB"')
+    return Money(amount, "RUB" if match[2] in (None, "₽") else match[2].upper())
+
+
+def money_or_off(text: str) -> Money | None:
+    """Parse an amount, or `off`."""
+    return None if is_off(text) else money(text)
+
+
+def share(text: str) -> float:
+    """Parse a share above 0, such as `30%` or `0.3`, into a number up to 1."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*(%?)", text.strip())
+    value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < value <= 1:
+        raise ValueError(f"{text!r} is not a share such as 30%")
+    return value
+
+
+def size(text: str) -> int:
+    """Parse a size in bytes: `500k`, `10M`, `1000000`."""
+    match = re.fullmatch(r"(\d{1,9})\s*([kKmMgG]?)B?", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a size such as 500k or 10M")
+    return int(match[1]) * {"": 1, "k": 1000, "m": 10**6, "g": 10**9}[match[2].lower()]
+
+
+def url(text: str) -> str:
+    """Parse an `http://` or `https://` address, with or without a query."""
+    base_url(text.strip().partition("?")[0].partition("#")[0])
+    return text.strip()
 
 
 def base_url(text: str) -> str:

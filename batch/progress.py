@@ -7,6 +7,7 @@ or a service is stripped of control characters before it meets a terminal. The h
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
@@ -16,28 +17,37 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from batch.errors import ExitCode
 from batch.events import (
-    AttemptLost,
     Event,
     Exporting,
-    LimitChanged,
     Notice,
-    RowFinished,
     RowsSkipped,
     RunFinished,
     RunStarted,
-    ServiceBack,
-    ServiceDown,
     StatusAsked,
     Stopping,
     Tally,
     UnknownBilled,
 )
-from batch.jsontext import Json, encode_text
+from batch.jsontext import Json, JsonObject, encode_text
 from batch.plaintext import printable
-from batch.records import Status
+from batch.wording import amount, brief, duration, headline, money, summary
 
 _RATE_WINDOW_S = 30.0
+_MOST_HELD = 20
+
+
+class Sink(Protocol):
+    """Where text goes: a stream, or a log file."""
+
+    def write(self, text: str, /) -> object:
+        """Take a text, whole lines of it."""
+        ...
+
+    def flush(self) -> object:
+        """Let others see what was written."""
+        ...
 
 
 class Printer(Protocol):
@@ -54,23 +64,6 @@ class Printer(Protocol):
     def close(self) -> None:
         """Leave the terminal as it was."""
         ...
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: `8s`, `3m 20s`, `2h 5m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f}s" if seconds < 10 else f"{whole}s"
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}h {minute}m" if hours else f"{minute}m {second}s"
-
-
-def amount(number: int) -> str:
-    """Return a large number for people: `812`, `81.2k`, `8.1M`."""
-    if number < 10_000:
-        return f"{number:,}"
-    return f"{number / 1000:.1f}k" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
 
 
 class _Rate:
@@ -106,6 +99,7 @@ class _Line:
         if tally.failed or tally.invalid:
             parts.append(f"{tally.failed:,} failed, {tally.invalid:,} invalid")
         parts += [f"{rate:.1f} rows/s", f"{amount(tally.input_tokens + tally.completion_tokens)} tokens"]
+        parts += [money(spent, currency) for currency, spent in tally.cost.items()]
         if tally.retries:
             parts.append(f"{tally.retries:,} retries")
         if rate > 0 and left > 0:
@@ -113,71 +107,23 @@ class _Line:
         return "  ·  ".join(parts)
 
 
-def _headline(event: Event, verbose: int) -> str | None:
-    """Return the line that an event is worth, or None."""
-    match event:
-        case Notice(message):
-            return message
-        case Stopping(reason, _):
-            return f"Stopping: {reason}. Rows in flight finish; what is done is kept."
-        case LimitChanged(limit, value, reason) if verbose or reason != "grown":
-            return f"Limit: {value} {limit} ({reason})."
-        case ServiceDown(code, message, wait):
-            return f"The service is down ({code}: {message}); probing in {duration(wait)}."
-        case ServiceBack(outage_s):
-            return f"The service is back after {duration(outage_s)}."
-        case UnknownBilled(row_keys, asked_again):
-            then = "their rows are asked again" if asked_again else "their rows are left (--unknown skip)"
-            shown = ", ".join(row_keys[:5]) + (", …" if len(row_keys) > 5 else "")
-            was = f"{len(row_keys)} requests were in flight when the run before ended, and may have been billed"
-            return f"{was}; {then}: {shown}"
-        case AttemptLost() if verbose:
-            after = f"again in {event.delay_s:.1f}s" if event.delay_s is not None else "given up"
-            cost = "" if event.billed.value == "no" else ", may have been billed"
-            what = f"attempt {event.number}: {event.error_code}{cost}, {after}"
-            return f"{event.row_key}: {what}: {event.error_message}"
-        case RowFinished(status=Status.FAILED) if verbose:
-            return f"{event.row_key}: failed: {event.error_code}: {event.error_message}"
-        case _:
-            return None
-
-
-def summary(event: RunFinished) -> str:
-    """Return the summary of a run for people."""
-    rows = ", ".join(f"{count:,} {status}" for status, count in event.rows.items() if count) or "none"
-    requests = f"{event.requests:,}"
-    if event.not_billed or event.maybe_billed:
-        requests += (
-            f"; brought no answer: {event.not_billed:,} surely not billed, {event.maybe_billed:,} maybe billed"
-        )
-    pace = f"{event.concurrency} at once"
-    if event.limit_changes:
-        pace += f" in the end, after {event.limit_changes:,} changes of limits"
-    if event.paused_s >= 1:
-        pace += f"; paused for {duration(event.paused_s)}"
-    lines = [
-        f"{'Done' if not event.reason else 'Ended: ' + event.reason} in {duration(event.duration_s)}.",
-        f"  rows      {rows}",
-        f"  tokens    {event.input_tokens:,} in, {event.completion_tokens:,} out, {event.total_tokens:,} in all",
-        f"  requests  {requests}",
-        f"  pace      {pace}",
-        f"  output    {event.output}",
-    ]
-    if event.unknown_billed:
-        doubt = f"{event.unknown_billed:,} requests of the run before may have been billed"
-        lines.insert(4, f"  in doubt  {doubt}")
-    if event.emulated:
-        lines.append("  EMULATED  the answers are made up: nothing left this machine and nothing was paid")
-    return "\n".join(lines)
-
-
 class LineProgress:
-    """A line per interval and the summary, on a stream that is no terminal; None: no lines in between."""
+    """A line per interval and the summary, on a stream that is no terminal; None: no lines in between.
+
+    `timed`: its lines begin with the time of day.
+    """
 
     def __init__(
-        self, stream: TextIO, interval: float | None, verbose: int, now: Callable[[], float] = time.monotonic
+        self,
+        stream: Sink,
+        interval: float | None,
+        verbose: int,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        timed: bool = True,
     ) -> None:
         self._stream = stream
+        self._timed = timed
         self._interval = interval
         self._verbose = verbose
         self._now = now
@@ -191,8 +137,8 @@ class LineProgress:
             self._print(summary(event))
         elif isinstance(event, StatusAsked):
             self._print_line()
-        elif headline := _headline(event, self._verbose):
-            self._print(printable(headline))
+        elif said := headline(event, self._verbose):
+            self._print(printable(said))
 
     def tick(self) -> None:
         """Print the line when its time has come."""
@@ -204,7 +150,8 @@ class LineProgress:
         """Nothing is to be undone."""
 
     def _print_line(self) -> None:
-        self._print(f"{time.strftime('%H:%M:%S')}  {self._line.text()}")
+        at = f"{time.strftime('%H:%M:%S')}  " if self._timed else ""
+        self._print(at + self._line.text())
 
     def _print(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -236,8 +183,8 @@ class LiveProgress:
             self._console.print(Text(summary(event)))
         elif isinstance(event, StatusAsked):
             self._console.print(Text(self._line.text()))
-        elif headline := _headline(event, self._verbose):
-            self._console.print(Text(printable(headline)))
+        elif said := headline(event, self._verbose):
+            self._console.print(Text(printable(said)))
 
     def tick(self) -> None:
         """Draw, at most five times a second."""
@@ -252,28 +199,41 @@ class LiveProgress:
 
 
 class QuietProgress:
-    """Only what is wrong: why a run stopped early, and rows that have no answer."""
+    """Only what is wrong: in one line why a run ended and how far it came, and requests that are in doubt.
 
-    def __init__(self, stream: TextIO) -> None:
+    Notices and the wish to stop are held back until the end says whether something is wrong.
+    """
+
+    def __init__(self, stream: Sink) -> None:
         self._stream = stream
         self._line = _Line(time.monotonic)
+        self._held: deque[str] = deque(maxlen=_MOST_HELD)
 
     def note(self, event: Event) -> None:
         """Print what is wrong."""
         self._line.tally.note(event)
         if isinstance(event, StatusAsked):
-            self._stream.write(self._line.text() + "\n")
-            self._stream.flush()
-        elif isinstance(event, Notice | UnknownBilled) and (headline := _headline(event, 0)):
-            self._stream.write(printable(headline) + "\n")
-        elif isinstance(event, RunFinished) and event.reason:
-            self._stream.write(summary(event) + "\n")
+            self._print(self._line.text())
+        elif isinstance(event, UnknownBilled):
+            self._print(headline(event, 0) or "")
+        elif isinstance(event, Notice | Stopping):
+            self._held.append(headline(event, 0) or "")
+        elif isinstance(event, RunFinished):
+            if event.exit_code not in (ExitCode.OK, ExitCode.NOTHING_TO_DO):
+                self._print(brief(event))
+            self._held.clear()
 
     def tick(self) -> None:
         """Nothing is drawn."""
 
     def close(self) -> None:
-        """Nothing is to be undone."""
+        """Say what was held back where the run never came to its summary."""
+        while self._held:
+            self._print(self._held.popleft())
+
+    def _print(self, text: str) -> None:
+        self._stream.write(printable(text) + "\n")
+        self._stream.flush()
 
 
 class JsonProgress:
@@ -282,7 +242,7 @@ class JsonProgress:
     `rows_skipped` comes once per chunk of the input, `progress` at the interval of `--stats`.
     """
 
-    def __init__(self, stream: TextIO, interval: float | None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: Sink, interval: float | None, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._interval = interval
         self._now = now
@@ -295,7 +255,8 @@ class JsonProgress:
         if isinstance(event, StatusAsked):
             self._write_progress()
         elif not (isinstance(event, RowsSkipped) and not event.answered and not event.invalid):
-            self._write(_snake(type(event).__name__), asdict(event))
+            name, fields = as_json(event)
+            self._write(name, fields)
         if isinstance(event, RunFinished):
             self._stream.flush()
 
@@ -310,13 +271,17 @@ class JsonProgress:
         """Nothing is to be undone."""
 
     def _write_progress(self) -> None:
-        self._write("progress", {**asdict(self._tally), "finished": self._tally.finished})
+        counted = {name: _json(value) for name, value in asdict(self._tally).items()}
+        self._write("progress", {**counted, "finished": self._tally.finished})
         self._stream.flush()
 
-    def _write(self, name: str, fields: dict[str, object]) -> None:
-        line: dict[str, Json] = {"event": name, "time": time.time()}
-        line.update({key: _json(value) for key, value in fields.items()})
-        self._stream.write(encode_text(line) + "\n")
+    def _write(self, name: str, fields: JsonObject) -> None:
+        self._stream.write(encode_text({"event": name, "time": time.time(), **fields}) + "\n")
+
+
+def as_json(event: Event) -> tuple[str, JsonObject]:
+    """Return an event's name in snake case and its fields, as a JSON line has them."""
+    return _snake(type(event).__name__), {name: _json(value) for name, value in asdict(event).items()}
 
 
 def _snake(name: str) -> str:
@@ -333,6 +298,49 @@ def _json(value: object) -> Json:
     if isinstance(value, list):
         return [_json(item) for item in value]
     return str(value)
+
+
+class Reserved:
+    """A printer that is told of a run only once that has something to tell; an idle run leaves no trace.
+
+    Idle is a run that made no request and ended well. What comes before is held: a handful of events, since
+    the counts of skipped rows are added up.
+    """
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._held: list[Event] | None = []
+
+    def note(self, event: Event) -> None:
+        """Hold an event, or pass it on with those before it."""
+        if self._held is None:
+            self._printer.note(event)
+        elif _is_idle(event):
+            last = self._held[-1] if self._held else None
+            if isinstance(event, RowsSkipped) and isinstance(last, RowsSkipped):
+                self._held[-1] = RowsSkipped(last.answered + event.answered, last.invalid + event.invalid)
+            else:
+                self._held.append(event)
+        else:
+            held, self._held = self._held, None
+            for before in held:
+                self._printer.note(before)
+            self._printer.note(event)
+
+    def tick(self) -> None:
+        """Give the printer its chance, once it knows of the run."""
+        if self._held is None:
+            self._printer.tick()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._printer.close()
+
+
+def _is_idle(event: Event) -> bool:
+    if isinstance(event, RunFinished):
+        return not event.requests and event.exit_code in (ExitCode.OK, ExitCode.NOTHING_TO_DO)
+    return isinstance(event, RunStarted | RowsSkipped | Notice | Exporting)
 
 
 class Steadfast:

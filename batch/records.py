@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from batch.jsontext import Json, JsonObject, canonical
+from batch.parsing import Money
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -184,6 +185,23 @@ class Usage:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request was charged, or may be charged at most: tokens in and out, and their price where known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: Money | None
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens in and out."""
+        return self.input_tokens + self.output_tokens
+
+
+NOTHING_CHARGED = Charge(0, 0, None)
 
 
 @dataclass(frozen=True, slots=True)

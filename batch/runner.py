@@ -1,26 +1,33 @@
-"""Many rows: one producer, a bounded stream, workers that pull from it, and a clean end.
+"""Many rows: one producer, a bounded stream, crews of workers that pull from it, and a clean end.
 
-Memory does not grow with the input: the producer is a few batches ahead, and every worker holds one row.
+Memory does not grow with the input: the producer is a few batches ahead, and every worker holds one row. Where
+operations are open the input is read again for those that failed, until none is left.
 """
 
 from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
 
-from batch.client import Client, Parts, Task
+from batch.attempts import Task
+from batch.client import Client
+from batch.clock import Clock
 from batch.errors import ChatbatchError, ExitCode
 from batch.events import News, Notice, RowsSkipped, StatusAsked
-from batch.journal import BEAT_S, Owner
+from batch.harvest import Harvest
+from batch.journal import BEAT_S, Commits, Owner
+from batch.limits import Limits, TooLate
 from batch.stopping import Stop, Stopped
 
 # Rows that wait to be asked again hold a worker but no slot, so there may be more workers than slots.
 WORKERS_PER_SLOT = 2
+# How often a crew that is not wanted looks whether it is by now.
+UNWANTED_S = 1.0
 _SIGNALS = {
     signal.SIGINT: ("interrupted", ExitCode.INTERRUPTED),
     signal.SIGTERM: ("terminated", ExitCode.TERMINATED),
@@ -37,69 +44,126 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How large and how long a run may be: requests at once, its end (of the clock's `monotonic`), the grace."""
+    """How long a run may be: its end (of the clock's `monotonic`), the grace, whether it waits for operations."""
 
-    slots: int
     deadline: float | None
     grace_s: float
+    detach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a run shares: the journal's writer, the wish to end, time and news."""
+
+    commits: Commits
+    stop: Stop
+    clock: Clock
+    news: News
+    owners: Sequence[Owner]
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Crew:
+    """Workers of one mode; `slots` of its requests may run at once at most; it takes rows while `wanted`."""
+
+    client: Client
+    limits: Limits
+    slots: int
+    wanted: Callable[[], bool] = _always
+    workers: int = 0
+    busy: int = 0
+
+    @property
+    def idle(self) -> int:
+        """Return how many slots have no worker; negative where there are too many workers."""
+        return self.limits.concurrency - (self.workers - self.client.waiting)
+
+    @property
+    def may_grow(self) -> bool:
+        """Return whether one more worker has something to do."""
+        return self.workers < WORKERS_PER_SLOT * self.slots and self.idle > 0
 
 
 class Runner:
     """Answers all tasks, once."""
 
-    def __init__(self, client: Client, parts: Parts, *, owners: Sequence[Owner], frame: Frame) -> None:
-        self._client = client
-        self._commits = parts.commits
-        self._stop = parts.stop
-        self._clock = parts.clock
-        self._news = parts.news
-        self._owners = owners
-        self._grace_s = frame.grace_s
-        self._deadline = frame.deadline
-        self._limits = parts.limits
-        self._most = WORKERS_PER_SLOT * frame.slots
-        self._workers = 0
+    def __init__(
+        self, crews: Sequence[Crew], outfit: Outfit, frame: Frame, harvest: Harvest | None = None
+    ) -> None:
+        self._crews = crews
+        self._commits, self._stop = outfit.commits, outfit.stop
+        self._clock, self._news = outfit.clock, outfit.news
+        self._owners = outfit.owners
+        self._frame = frame
+        self._harvest = harvest
         self._drained = False
         self._ready: deque[Task] = deque()
         self._refill = anyio.Lock()
         self._error: ChatbatchError | None = None
 
-    async def run(self, batches: Iterator[Batch]) -> None:
-        """Answer the tasks of all batches, until they end or the run stops.
+    async def run(self, passes: Callable[[], Iterator[Batch]]) -> None:
+        """Answer the tasks of all batches, until they end or the run stops; `passes` begins the input again.
 
         Raises what ended it before that (a journal that cannot be written, an input that broke off); the
         reason and the exit code of an orderly stop are the `Stop`'s.
         """
-        self._send, self._receive = anyio.create_memory_object_stream[Sequence[Task]](1)
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._commits.serve)
             beside.start_soon(self._keep_deadline)
             beside.start_soon(self._beat)
+            if self._harvest is not None:
+                beside.start_soon(self._collect, self._harvest)
             try:
-                await self._answer_all(batches)
+                await self._pass(passes())
+                if self._harvest is not None:
+                    await self._finish(passes, self._harvest)
+            except Stopped:
+                pass  # the Stop says why
             finally:
                 self._commits.close()
                 beside.cancel_scope.cancel()  # not the commits: what is left of them is written
         if error := self._error or self._commits.error:
             raise error
 
-    async def _answer_all(self, batches: Iterator[Batch]) -> None:
+    async def _finish(self, passes: Callable[[], Iterator[Batch]], harvest: Harvest) -> None:
+        """Wait for operations, and go over the input again for those that failed."""
+        while True:
+            await (harvest.looked_once() if self._frame.detach else harvest.drained())
+            if not harvest.failed or self._stop.requested:
+                return
+            harvest.failed = 0
+            await self._commits.flush()  # the feed asks the journal which rows are open
+            await self._pass(passes())
+
+    async def _collect(self, harvest: Harvest) -> None:
+        try:
+            await harvest.serve()
+        except* ChatbatchError as errors:
+            for error in errors.exceptions:
+                if isinstance(error, ChatbatchError):
+                    self._give_up(error)
+
+    async def _pass(self, batches: Iterator[Batch]) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[Sequence[Task]](1)
+        self._drained = False
         async with anyio.create_task_group() as rows, self._receive:
             rows.start_soon(self._end_grace, rows.cancel_scope)
             async with anyio.create_task_group() as working:
                 self._working = working
                 working.start_soon(self._produce, batches)
-                self._staff()
+                for crew in self._crews:
+                    self._staff(crew)
             rows.cancel_scope.cancel()
 
-    def _staff(self) -> None:
+    def _staff(self, crew: Crew) -> None:
         """Have a worker for every slot: in the place of one whose row waits to be asked again, start another."""
-        while not self._drained and self._workers < self._most and self._idle_slots() > 0:
-            self._workers += 1
-            self._working.start_soon(self._work)
-
-    def _idle_slots(self) -> int:
-        return self._limits.concurrency - (self._workers - self._client.waiting)
+        while not self._drained and crew.may_grow:
+            crew.workers += 1
+            self._working.start_soon(self._work, crew)
 
     async def _produce(self, batches: Iterator[Batch]) -> None:
         with self._send:
@@ -113,30 +177,48 @@ class Runner:
             except ChatbatchError as error:
                 self._give_up(error)
 
-    async def _work(self) -> None:
+    async def _work(self, crew: Crew) -> None:
         try:
-            while self._idle_slots() >= 0 and (task := await self._next()) is not None:
-                await self._client.answer(task, self._staff)
-                self._staff()
+            while crew.idle >= 0 and (task := await self._next(crew)) is not None:
+                await self._answer(crew, task)
+                self._staff(crew)
         except Stopped:
             return
         except ChatbatchError as error:
             self._give_up(error)
         finally:
-            self._workers -= 1
+            crew.workers -= 1
 
-    async def _next(self) -> Task | None:
-        while not self._ready:
-            async with self._refill:  # one worker fetches, the others wait for it
-                if self._ready:
-                    break
-                try:
-                    self._ready.extend(await self._receive.receive())
-                except anyio.EndOfStream:
-                    self._drained = True
-                    return None
-        self._drained = self._stop.requested
-        return None if self._drained else self._ready.popleft()
+    async def _answer(self, crew: Crew, task: Task) -> None:
+        crew.busy += 1
+        try:
+            await crew.client.answer(task, lambda: self._staff(crew))
+        except TooLate:  # another crew may still do it in time
+            self._ready.appendleft(task)
+            self._drained = False
+            for other in self._crews:
+                self._staff(other)
+        finally:
+            crew.busy -= 1
+
+    async def _next(self, crew: Crew) -> Task | None:
+        while True:
+            while not self._ready:
+                async with self._refill:  # one worker fetches, the others wait for it
+                    if self._ready:
+                        break
+                    try:
+                        self._ready.extend(await self._receive.receive())
+                    except anyio.EndOfStream:
+                        self._drained = True
+                        return None
+            if self._stop.requested:
+                self._drained = True
+                return None
+            if crew.wanted():
+                return self._ready.popleft()
+            with self._stop.interruptible():
+                await self._clock.sleep(UNWANTED_S)
 
     def _give_up(self, error: ChatbatchError) -> None:
         if self._error is None:
@@ -152,15 +234,15 @@ class Runner:
 
     async def _keep_deadline(self) -> None:
         """Ask the run to end when its time is over."""
-        if self._deadline is not None:
-            await self._clock.sleep(self._deadline - self._clock.monotonic())
+        if self._frame.deadline is not None:
+            await self._clock.sleep(self._frame.deadline - self._clock.monotonic())
             self._stop.request("the deadline is reached", ExitCode.DEADLINE)
 
     async def _end_grace(self, rows: anyio.CancelScope) -> None:
         """After a signal, let rows in flight finish for the grace; then leave them (they stay in doubt)."""
         await self._stop.wait()
         if self._stop.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-            await self._clock.sleep(self._grace_s)
+            await self._clock.sleep(self._frame.grace_s)
             rows.cancel()
 
 
@@ -175,7 +257,7 @@ async def listen(stop: Stop, news: News, everything: anyio.CancelScope) -> None:
                 news.publish(StatusAsked())
                 continue
             reason, code = _SIGNALS[received]
-            if not stop.request(reason, code):
+            if not stop.signal(reason, code):
                 stop.at_once = True
                 news.publish(
                     Notice("Ended at once: requests in flight may be billed, and the next run lists them.")

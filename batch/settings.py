@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from batch import parsing
 from batch.errors import UsageError
-from batch.parsing import Bounds, FailureLimit, KeptField, RateLimit
+from batch.parsing import Bounds, FailureLimit, KeptField, Money, RateLimit
 
 T = TypeVar("T")
 ENVIRONMENT_PREFIX = "CHATBATCH_"
@@ -76,6 +77,7 @@ def _setting(
 
 _ROWS, _MODEL, _SERVICE = "Rows", "Model", "Service"
 _PACE, _STOP, _SHOW = "Pace and retries", "When to stop", "Output and progress"
+_MONEY = "Money"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,12 @@ class Settings:
     )
     journal: Path | None = _setting(
         None, "The journal's file. [default: OUT.journal]", section=_SHOW, parse=parsing.path, metavar="FILE"
+    )
+    only_new: bool = _setting(
+        False,
+        "Write only the rows that no earlier output of the same --journal holds.",
+        section=_SHOW,
+        switch=True,
     )
     model: str = _setting(
         "yandexgpt-lite",
@@ -119,6 +127,35 @@ class Settings:
         "Ask a local emulator instead of the service: nothing leaves this machine, nothing is paid.",
         section=_SERVICE,
         switch=True,
+    )
+    operations_url: str | None = _setting(
+        None,
+        "Replaces the address of operations. [default: that of --base-url, or the service's]",
+        section=_SERVICE,
+        parse=parsing.base_url,
+        metavar="URL",
+    )
+    iam_url: str | None = _setting(
+        None,
+        "Replaces the address that gives IAM tokens. [default: that of --base-url, or the service's]",
+        section=_SERVICE,
+        parse=parsing.base_url,
+        metavar="URL",
+    )
+    service_account_key: Path | None = _setting(
+        None,
+        "The key file of a service account (yc iam key create), from which tokens are obtained and renewed.",
+        section=_SERVICE,
+        parse=parsing.path,
+        metavar="FILE",
+    )
+    mode: str = _setting(
+        "sync",
+        "How rows are asked: sync waits for each answer; async hands rows in for half the price and collects "
+        "the answers later; both meets --stop-at or --max-duration with as little of sync as it takes.",
+        section=_SERVICE,
+        parse=parsing.mode,
+        metavar="sync|async|both",
     )
     data_logging: bool = _setting(
         True,
@@ -185,6 +222,36 @@ class Settings:
         metavar="N/UNIT",
         many=True,
     )
+    async_limit: tuple[RateLimit, ...] | None = _setting(
+        None,
+        "At most so many operations are submitted; repeatable; off for none. [default: 10/s and 5000/h]",
+        section=_PACE,
+        parse=parsing.rate_limit,
+        metavar="N/UNIT",
+        many=True,
+    )
+    poll_limit: tuple[RateLimit, ...] | None = _setting(
+        None,
+        "At most so many operations are looked at; repeatable; off for none. [default: 50/s]",
+        section=_PACE,
+        parse=parsing.rate_limit,
+        metavar="N/UNIT",
+        many=True,
+    )
+    share_quota: bool = _setting(
+        True,
+        "Divide the account's limits with other runs on this machine that use the same account, by need.",
+        section=_PACE,
+        switch=True,
+        negative=True,
+    )
+    quota_share: float | None = _setting(
+        None,
+        "The most that this run takes of limits that it shares, such as 30%.",
+        section=_PACE,
+        parse=parsing.share,
+        metavar="P%",
+    )
     retries: int = _setting(
         8,
         "How often a row is asked again after a failure that may pass; 0 for never.",
@@ -215,6 +282,67 @@ class Settings:
         section=_PACE,
         parse=parsing.unknown_choice,
         metavar="retry|skip",
+    )
+    prices: Path | None = _setting(
+        None,
+        "A price list (TOML) whose entries go before the built-in ones; chatbatch prices --help shows the form.",
+        section=_MONEY,
+        parse=parsing.path,
+        metavar="FILE",
+    )
+    price_input: Decimal | None = _setting(
+        None,
+        "What 1,000 input tokens cost, whatever the price list says; together with --price-output.",
+        section=_MONEY,
+        parse=parsing.price,
+        metavar="PRICE",
+    )
+    price_output: Decimal | None = _setting(
+        None,
+        "What 1,000 tokens of answers cost, whatever the price list says.",
+        section=_MONEY,
+        parse=parsing.price,
+        metavar="PRICE",
+    )
+    currency: str = _setting(
+        "RUB",
+        "The currency of --price-input and --price-output.",
+        section=_MONEY,
+        parse=parsing.currency,
+        metavar="CODE",
+    )
+    max_cost: Money | None = _setting(
+        None,
+        'The most that this job may cost, all its runs together, such as "1500 RUB": a hard cap.',
+        section=_MONEY,
+        parse=parsing.money_or_off,
+        metavar="MONEY",
+    )
+    max_total_tokens: int | None = _setting(
+        None,
+        "The most tokens, in and out, that this job may be billed for, all its runs together: a hard cap.",
+        section=_MONEY,
+        parse=parsing.count_or_off,
+        metavar="N",
+    )
+    max_failures: FailureLimit | None = _setting(
+        None,
+        "Stop once more rows than this have failed in this run: a number, or a share of all rows.",
+        section=_STOP,
+        parse=parsing.failures_or_off,
+        metavar="N|P%",
+    )
+    retry_expired: bool = _setting(
+        False,
+        "Buy rows again whose operation the service does not know any more; they may have been billed.",
+        section=_PACE,
+        switch=True,
+    )
+    detach_after_submit: bool = _setting(
+        False,
+        "End once every row is submitted as an operation; the same command later collects the answers.",
+        section=_STOP,
+        switch=True,
     )
     max_outage: float | None = _setting(
         6 * 3600.0,
@@ -274,6 +402,44 @@ class Settings:
         section=_SHOW,
         parse=parsing.duration_or_off,
         metavar="DURATION",
+    )
+    log_file: Path | None = _setting(
+        None,
+        "Write what the run tells into this file too, with times; it is rotated.",
+        section=_SHOW,
+        parse=parsing.path,
+        metavar="FILE",
+    )
+    log_size: int = _setting(
+        10_000_000,
+        "How large a log file grows before it is rotated, such as 500k or 10M.",
+        section=_SHOW,
+        parse=parsing.size,
+        metavar="SIZE",
+    )
+    log_keep: int = _setting(
+        5, "How many rotated log files are kept.", section=_SHOW, parse=parsing.count, metavar="N"
+    )
+    metrics_file: Path | None = _setting(
+        None,
+        "Write the run's figures for Prometheus's node exporter (its textfile collector) to this .prom file.",
+        section=_SHOW,
+        parse=parsing.path,
+        metavar="FILE",
+    )
+    ping_url: str | None = _setting(
+        None,
+        "A health check's address: pinged at the start (/start), at the end, and on failure (/fail).",
+        section=_SHOW,
+        parse=parsing.url,
+        metavar="URL",
+    )
+    webhook: str | None = _setting(
+        None,
+        "An address to which the summary is posted as JSON.",
+        section=_SHOW,
+        parse=parsing.url,
+        metavar="URL",
     )
     quiet: bool = _setting(False, "Say nothing unless something is wrong.", section=_SHOW, switch=True, short="-q")
     json: bool = _setting(

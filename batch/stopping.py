@@ -27,7 +27,8 @@ def _nobody(_reason: str, _code: ExitCode) -> None:
 class Stop:
     """The run's wish to end: the first `request` counts, later ones change nothing.
 
-    `told` is called with the reason and the exit code, once. `at_once` is set by a second signal: not even
+    `told` is called with the reason and the exit code, once. `signalled`: a signal asked, also where a cap or a
+    deadline had before. `at_once` is set by a second signal: not even
     the output is to be written.
     """
 
@@ -35,8 +36,16 @@ class Stop:
     reason: str = ""
     exit_code: ExitCode | None = None
     at_once: bool = False
+    signalled: bool = False
     _waits: set[anyio.CancelScope] = field(default_factory=set)
     _event: anyio.Event = field(default_factory=anyio.Event)
+
+    def signal(self, reason: str, exit_code: ExitCode) -> bool:
+        """Ask the run to end for a signal; returns whether it was the first one."""
+        first, self.signalled = not self.signalled, True
+        if not self.request(reason, exit_code) and first:
+            self.told(reason, exit_code)  # whoever goes on after a cap is told to end too
+        return first
 
     async def wait(self) -> None:
         """Return when the run is asked to end."""

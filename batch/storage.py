@@ -164,6 +164,11 @@ def _reason(error: BaseException) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
+def taken(batch: pa.RecordBatch, numbers: Sequence[int]) -> pa.RecordBatch:
+    """Return these rows of a batch, in this order."""
+    return batch.take(pa.array(numbers, pa.int64()))
+
+
 def python_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:
     """Return a batch's rows as Python values; what Python cannot hold (nanoseconds, far years) as text."""
     try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -74,6 +75,8 @@ class Totals:
     input_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    cost: dict[str, Decimal] = field(default_factory=dict)
+    unpriced: int = 0
 
     def add(self, answer: Answer) -> None:
         """Count one row."""
@@ -81,6 +84,10 @@ class Totals:
         self.input_tokens += answer.input_tokens or 0
         self.completion_tokens += answer.completion_tokens or 0
         self.total_tokens += answer.total_tokens or 0
+        if answer.cost is not None and answer.currency is not None:
+            self.cost[answer.currency] = self.cost.get(answer.currency, Decimal(0)) + answer.cost
+        elif answer.status is Status.OK:
+            self.unpriced += 1
 
     def facts(self) -> JsonObject:
         """Return the totals for the file's metadata."""
@@ -89,6 +96,8 @@ class Totals:
             "input_tokens": self.input_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.total_tokens,
+            "cost": {currency: f"{amount:f}" for currency, amount in sorted(self.cost.items())},
+            "rows_without_cost": self.unpriced,
         }
 
 
@@ -187,9 +196,12 @@ def assemble(
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         total_tokens=usage.total_tokens,
+        cost=result.cost.amount if result.cost else None,
+        currency=result.cost.currency if result.cost else None,
         attempts=result.attempts,
         latency_s=result.latency_s,
         request_id=RequestIds.of(journal, key).client_request_id,
+        operation_id=stored.operation_id,
         finished_at=datetime.fromtimestamp(result.finished_at, UTC),
     )
 

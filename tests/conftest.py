@@ -6,7 +6,15 @@ import os
 
 import pytest
 
-_PERSONAL = ("API_KEY", "IAM_TOKEN", "FOLDER_ID", "YC_API_KEY", "YC_IAM_TOKEN", "YC_FOLDER_ID")
+_PERSONAL = (
+    "API_KEY",
+    "IAM_TOKEN",
+    "FOLDER_ID",
+    "YC_API_KEY",
+    "YC_IAM_TOKEN",
+    "YC_FOLDER_ID",
+    "YC_SERVICE_ACCOUNT_KEY_FILE",
+)
 
 
 @pytest.fixture
@@ -19,3 +27,4 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in _PERSONAL or name.startswith("CHATBATCH_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("YC_METADATA_ADDR", "127.0.0.1:9")  # nobody's virtual machine

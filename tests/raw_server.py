@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 import anyio
 from anyio.abc import AnyByteStream, SocketAttribute
@@ -113,14 +114,26 @@ def replying(*replies: bytes) -> Answering:
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A channel that posts to one address."""
+
+    channel: Channel
+    url: str
+
+    async def post(self, body: bytes, headers: dict[str, str]) -> Reply:
+        """Post a body there."""
+        return await self.channel.post(self.url, body, headers)
+
+
 @asynccontextmanager
 async def channel(
     url: str, timeout_s: float = 5.0, *, bound_s: float = 5.0, use_proxies: bool = False
-) -> AsyncIterator[Channel]:
+) -> AsyncIterator[Posting]:
     """Open a client, which waits `timeout_s` for each byte, and a channel, which waits `bound_s` in all."""
     auth = CREDENTIALS.auth(None)
     async with open_client(url, timeout_s, auth, use_proxies=use_proxies) as client:
-        yield Channel(client, url, CREDENTIALS.redact, bound_s)
+        yield Posting(Channel(client, CREDENTIALS.redact, bound_s), url)
 
 
 async def ask(url: str, timeout_s: float = 5.0, *, use_proxies: bool = False) -> Reply:

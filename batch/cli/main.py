@@ -22,10 +22,14 @@ BROKEN_PIPE = 141
 _COMMANDS = {
     "run": "Answer the rows of a file; the same command again continues.",
     "check": "Read every row and say what is wrong with which.",
+    "estimate": "Say what the rows would take: tokens, money, hours.",
+    "prices": "Show the price list in force, with its dates and sources.",
     "status": "Say how a run is doing, or how the last one ended.",
     "export": "Write the output again from the journal, at no cost.",
+    "report": "Say what a job came to; with --html as a page with charts.",
     "doctor": "Check journal, input and output against each other.",
     "send": "Post one request body and print the service's answer.",
+    "auth": "Look at credentials: which are found, and whether they work.",
     "emulator": "Serve a local emulator of the API.",
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import click
 
+from batch.cli.forecast import estimate_fields, estimate_lines
 from batch.errors import ExitCode
 from batch.jsontext import Json, JsonObject, encode_text
 from batch.plaintext import printable
@@ -22,13 +23,18 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
         told: JsonObject = {
             name: {"value": _plain(value), "from": resolved.origins[name]} for name, value in values.items()
         }
-        plan: JsonObject = {name: _plain(value) for name, value in asdict(outlook).items()}
-        click.echo(encode_text({"event": "dry_run", **plan, "settings": told}))
+        plan: JsonObject = {
+            item.name: _plain(getattr(outlook, item.name)) for item in fields(outlook) if item.name != "estimate"
+        }
+        estimated = estimate_fields(outlook.estimate)
+        click.echo(encode_text({"event": "dry_run", **plan, "estimate": estimated, "settings": told}))
         return ExitCode.OK
     click.echo(f"Would send {outlook.to_send:,} of {outlook.rows:,} rows to {outlook.output}; nothing was sent.")
     click.echo(f"  answered before {outlook.answered:,}, invalid {outlook.invalid:,}")
     click.echo(f"  credential      {outlook.credential}")
     click.echo(f"  journal         {outlook.journal}")
+    for line in estimate_lines(outlook.estimate):
+        click.echo(printable(f"  {line}"))
     click.echo("  settings")
     for name, value in values.items():
         if value is not None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from batch.cli.options import settings_from, settings_options
+from batch.plaintext import printable
 
 if TYPE_CHECKING:
     from batch.progress import Printer
-    from batch.settings import Settings
+    from batch.settings import Resolved, Settings
 
 
 @click.command(params=settings_options())
@@ -32,20 +34,54 @@ def command(inputs: tuple[str, ...], **flags: object) -> int:
       chatbatch run 'in/*.jsonl.gz' -o out.parquet --limit 10/s --limit 5000/h --concurrency 10
       chatbatch run tickets.jsonl -o trial.parquet --emulate
     """
+    return execute(settings_from(flags), inputs)
+
+
+def execute(resolved: Resolved, inputs: Sequence[str], *, quiet_when_idle: bool = False, job: str = "") -> int:
+    """Do what the settings say, or only show it (`--dry-run`), and return the exit code.
+
+    Every end of a run is told to whoever the settings name (`batch.plan.telling`). `quiet_when_idle`: print
+    nothing at all where no request was made and nothing is wrong. `job` is the name under which it is told.
+    """
     from batch.clock import SystemClock
+    from batch.errors import NothingToDo
     from batch.events import News
     from batch.plan import checking, running
+    from batch.plan.telling import telling
+    from batch.progress import Reserved
 
-    resolved = settings_from(flags)
-    settings = resolved.settings
+    settings, clock = resolved.settings, SystemClock()
     if settings.dry_run:
         from batch.cli.reports import show_dry_run
 
         return show_dry_run(checking.dry_run(settings, inputs, os.environ), resolved)
     news, printer = News(), _printer(settings)
-    news.subscribe(printer.note)
-    with closing(printer):
-        return int(running.run(settings, inputs, os.environ, news=news, clock=SystemClock(), tick=printer.tick))
+    if quiet_when_idle:
+        printer = Reserved(printer)
+
+    def tick() -> None:
+        printer.tick()
+        told.tick()
+
+    try:
+        with telling(settings, clock=clock, warn=_warn, job=job) as told, closing(printer):
+            news.subscribe(printer.note)
+            news.subscribe(told.note)
+            code = int(running.run(settings, inputs, os.environ, news=news, clock=clock, tick=tick))
+            told.ended(code)
+    except NothingToDo as nothing:
+        if settings.quiet or quiet_when_idle:  # they asked for an exit code, and hear nothing else
+            return int(nothing.exit_code)
+        raise
+    return code
+
+
+def _warn(sentence: str) -> None:
+    """Say what could not be told; a stream that is gone takes it along."""
+    if sys.stderr is None:
+        return
+    with suppress(OSError, ValueError):
+        print(f"Warning: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def _printer(settings: Settings) -> Printer:

@@ -7,25 +7,43 @@ rest of the house uses the names that are re-exported here.
 from __future__ import annotations
 
 from batch.journal.commits import Commits
-from batch.journal.entries import Intent, Outcome, Receipt, Result, RowState, Stored, Unjudged, Write
-from batch.journal.inspection import Inspection, Waiting
+from batch.journal.entries import (
+    ASYNC,
+    SYNC,
+    Intent,
+    LimitSet,
+    OpenOperation,
+    Outcome,
+    Receipt,
+    Result,
+    RowState,
+    Stored,
+    Submitted,
+    Unjudged,
+    Write,
+)
+from batch.journal.inspection import Inspection
 from batch.journal.keys import KeyCounter
 from batch.journal.owner import BEAT_S, Owner, alive_elsewhere, is_held, read_owner
-from batch.journal.queries import Records, RunRecord, Sums
+from batch.journal.queries import Records, RunRecord, Spent, Sums
 from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, tape_path
 from batch.journal.store import Journal, check_asked
 from batch.journal.tapecheck import TapeFacts, examine
 
 __all__ = [
     "ASKED",
+    "ASYNC",
     "BEAT_S",
     "IDENTITY",
+    "SYNC",
     "TAPE_END",
     "Commits",
     "Inspection",
     "Intent",
     "Journal",
     "KeyCounter",
+    "LimitSet",
+    "OpenOperation",
     "Outcome",
     "Owner",
     "Receipt",
@@ -33,11 +51,12 @@ __all__ = [
     "Result",
     "RowState",
     "RunRecord",
+    "Spent",
     "Stored",
+    "Submitted",
     "Sums",
     "TapeFacts",
     "Unjudged",
-    "Waiting",
     "Write",
     "alive_elsewhere",
     "check_asked",

@@ -52,6 +52,14 @@ class Commits:
         """Hand in an entry that follows from entries on disk already; it goes with the next group."""
         self._group.writes.append(write)
 
+    async def flush(self) -> None:
+        """Return when everything that was handed in is on disk, and so seen by whoever reads the journal."""
+        group = self._group
+        self._wake.set()
+        await group.done.wait()
+        if group.error:
+            raise group.error
+
     async def serve(self) -> None:
         """Write groups until `close`; the last group is written then.
 

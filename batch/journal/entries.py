@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from batch.records import Reply, Status, Usage
+from batch.parsing import Money
+from batch.records import Charge, Reply, Status, Usage
+
+# How a request is asked: answered at once, or as an operation that is collected later.
+SYNC, ASYNC = "sync", "async"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class Intent:
     """A request is about to leave: committed before it does. `number` counts the row's attempts from 1.
 
     `model` is the model that is asked, as the user named it; `content` the request's fingerprint where the row
-    is known by an id, which does not say what was asked.
+    is known by an id, which does not say what was asked. `charge` is what the request may cost at most: it
+    counts as spent until an `Outcome` says less, and for good where nobody ever sees the end.
     """
 
     attempt: int
@@ -42,6 +47,17 @@ class Intent:
     run: int
     model: str
     content: str | None
+    mode: str = SYNC
+    charge: Charge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The service took a request as an operation: the receipt of a submission, committed before it is polled."""
+
+    attempt: int
+    operation_id: str
+    submitted_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +75,13 @@ class Outcome:
     """How an attempt ended.
 
     `answered`; or, by what it may have cost, `not_billed`, `maybe_billed`, `billed`; or `unknown`, where the
-    run ended before anybody saw it.
+    run ended before anybody saw it. `charge` replaces the intent's, which stays where it is None.
     """
 
     attempt: int
     outcome: str
     error_code: str | None
+    charge: Charge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +100,20 @@ class Result:
     error_message: str | None
     latency_s: float | None
     finished_at: float
+    cost: Money | None = None
 
 
-Write: TypeAlias = RunBegan | RunEnded | Intent | Receipt | Outcome | Result
+@dataclass(frozen=True, slots=True)
+class LimitSet:
+    """A limit has this value from now on, such as requests at once: how the night went, for the report."""
+
+    run: int
+    at: float
+    limit: str
+    value: int
+
+
+Write: TypeAlias = RunBegan | RunEnded | Intent | Submitted | Receipt | Outcome | Result | LimitSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +124,20 @@ class Stored:
     reply: Reply | None
     model: str | None
     content: str | None
+    operation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOperation:
+    """An operation whose end nobody has seen: whose it is, and what it may cost at most."""
+
+    attempt: int
+    row_key: str
+    number: int
+    model: str
+    operation_id: str
+    submitted_at: float
+    charge: Charge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +148,18 @@ class Unjudged:
     row_key: str
     number: int
     receipt: Receipt
+    model: str
+    content: str | None
+    mode: str
 
 
 @dataclass(frozen=True, slots=True)
 class RowState:
-    """What is known of a row that was asked: its status (None: no result yet), the code of its failure, and
-    how often it was asked.
+    """What is known of a row that was asked: its status (None: no result yet), the code of its failure, how
+    often it was asked, and whether an operation of it is open.
     """
 
     status: Status | None
     error_code: str | None
     attempts: int
+    is_open: bool = False

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from batch.journal.connection import sentences
 from batch.journal.entries import Unjudged
-from batch.journal.queries import Records, as_float, as_int, as_receipt, as_text
+from batch.journal.queries import UNJUDGED, Records, as_float, as_int, as_text, as_unjudged
 
 _CONTRADICTIONS = {
     "row {} has an answer without a receipt": "SELECT r.row_key FROM results r LEFT JOIN receipts c "
@@ -20,15 +19,6 @@ _CONTRADICTIONS = {
     "row {} has the result of a request that was never sent": "SELECT r.row_key FROM results r LEFT JOIN "
     "attempts a USING (attempt) WHERE r.attempt > 0 AND a.attempt IS NULL",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A receipt that nobody judged yet, with what was asked."""
-
-    item: Unjudged
-    model: str
-    content: str | None
 
 
 class Inspection(Records):
@@ -46,25 +36,24 @@ class Inspection(Records):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    def waiting(self) -> Iterator[Waiting]:
+    def waiting(self) -> Iterator[Unjudged]:
         """Yield all receipts that nobody judged yet, in the order in which they were asked for."""
         after = 0
         while found := self._all(
-            "SELECT a.model, a.content, a.row_key, a.number, a.attempt, c.received_at, c.latency_s, "
-            "c.http_status, c.body, c.server_request_id FROM attempts a JOIN receipts c USING (attempt) "
+            f"SELECT {UNJUDGED} FROM attempts a JOIN receipts c USING (attempt) "
             "WHERE a.outcome IS NULL AND a.attempt > ? ORDER BY a.attempt LIMIT 500",
             (after,),
         ):
-            for model, content, key, number, *receipt in found:
-                after = as_int(receipt[0])
-                item = Unjudged(after, str(key), as_int(number), as_receipt(receipt))
-                yield Waiting(item, str(model), as_text(content))
+            for item in map(as_unjudged, found):
+                after = item.attempt
+                yield item
 
     def open_requests(self) -> list[tuple[str, float, str | None]]:
         """Return the requests whose end nobody saw: row key, sent at, the row's status by an earlier request."""
         found = self._all(
             "SELECT a.row_key, a.sent_at, r.status FROM attempts a LEFT JOIN receipts c USING (attempt) "
-            "LEFT JOIN results r USING (row_key) WHERE a.outcome IS NULL AND c.attempt IS NULL ORDER BY a.attempt"
+            "LEFT JOIN results r USING (row_key) WHERE a.outcome IS NULL AND c.attempt IS NULL "
+            "AND a.operation_id IS NULL ORDER BY a.attempt"
         )
         return [(str(key), float(str(sent)), as_text(status)) for key, sent, status in found]
 
@@ -75,7 +64,11 @@ class Inspection(Records):
     def lines(self) -> dict[str, int]:
         """Return how many entries there are of each kind that replaces no other, by the tape's words."""
         counts = {"run": "runs", "ended": "runs WHERE ended_at IS NOT NULL", "intent": "attempts"}
-        counts["receipt"] = "receipts"
+        counts |= {
+            "receipt": "receipts",
+            "submitted": "attempts WHERE operation_id IS NOT NULL",
+            "limit": "limits",
+        }
         return {kind: as_int(self._all("SELECT count(*) FROM " + what)[0][0]) for kind, what in counts.items()}
 
     def contradictions(self) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -12,7 +13,10 @@ from typing import Self
 from batch.errors import JournalError
 from batch.journal.connection import connect, sentences
 from batch.journal.entries import (
+    SYNC,
     Intent,
+    LimitSet,
+    OpenOperation,
     Outcome,
     Receipt,
     Result,
@@ -20,11 +24,13 @@ from batch.journal.entries import (
     RunBegan,
     RunEnded,
     Stored,
+    Submitted,
     Unjudged,
     Write,
 )
-from batch.journal.schema import APPLICATION_ID, SCHEMA_VERSION
-from batch.records import Reply, Status, Usage
+from batch.journal.schema import APPLICATION_ID, MICROS, SCHEMA_VERSION, as_charge, as_money
+from batch.parsing import Money
+from batch.records import Charge, Reply, Status, Usage
 
 _AT_ONCE = 500
 
@@ -53,6 +59,22 @@ class Sums:
     completion_tokens: int
     total_tokens: int
     attempts: dict[str | None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What some attempts of one model, mode and outcome were charged, or may have been at most.
+
+    `cost` is None where no price was known when they were asked; its currency is empty where it is nothing.
+    """
+
+    model: str
+    mode: str
+    outcome: str | None
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost: Money | None
 
 
 class Records:
@@ -94,19 +116,20 @@ class Records:
     def states(self, row_keys: Sequence[str]) -> dict[str, RowState]:
         """Return what is known of rows; those that were never asked are left out."""
         found = self._all(
-            "SELECT a.row_key, r.status, r.error_code, count(*) FROM attempts a LEFT JOIN results r "
+            "SELECT a.row_key, r.status, r.error_code, count(*), "
+            "max(a.operation_id IS NOT NULL AND a.outcome IS NULL) FROM attempts a LEFT JOIN results r "
             f"USING (row_key) WHERE a.row_key IN ({_marks(row_keys)}) GROUP BY a.row_key",
             row_keys,
         )
         return {
-            str(key): RowState(Status(status) if status else None, as_text(code), as_int(asked))
-            for key, status, code, asked in found
+            str(key): RowState(Status(status) if status else None, as_text(code), as_int(asked), bool(is_open))
+            for key, status, code, asked, is_open in found
         }
 
     def results(self, row_keys: Sequence[str]) -> dict[str, Stored]:
         """Return the results of rows with their raw replies; those without one are left out."""
         found = self._all(
-            f"SELECT {_RESULT}, c.http_status, c.body, c.server_request_id, a.model, a.content "
+            f"SELECT {_RESULT}, c.http_status, c.body, c.server_request_id, a.model, a.content, a.operation_id "
             "FROM results r LEFT JOIN receipts c USING (attempt) LEFT JOIN attempts a USING (attempt) "
             f"WHERE r.row_key IN ({_marks(row_keys)})",
             row_keys,
@@ -116,22 +139,41 @@ class Records:
     def unjudged(self) -> list[Unjudged]:
         """Return receipts that a run committed and did not come to judge, some hundreds at most."""
         found = self._all(
-            "SELECT a.attempt, a.row_key, a.number, c.received_at, c.latency_s, c.http_status, c.body, "
-            f"c.server_request_id FROM attempts a JOIN receipts c USING (attempt) WHERE a.outcome IS NULL "
+            f"SELECT {UNJUDGED} FROM attempts a JOIN receipts c USING (attempt) WHERE a.outcome IS NULL "
             f"LIMIT {_AT_ONCE}"
         )
-        return [
-            Unjudged(as_int(attempt), str(key), as_int(number), as_receipt((attempt, *rest)))
-            for attempt, key, number, *rest in found
-        ]
+        return [as_unjudged(columns) for columns in found]
 
     def open_attempts(self) -> list[tuple[int, str]]:
-        """Return (attempt, row key) of the requests whose end nobody saw: as many as were in flight."""
+        """Return (attempt, row key) of the requests whose end nobody saw: as many as were in flight.
+
+        Operations are not among them: their end can still be seen.
+        """
         found = self._all(
             "SELECT a.attempt, a.row_key FROM attempts a LEFT JOIN receipts c USING (attempt) "
-            "WHERE a.outcome IS NULL AND c.attempt IS NULL ORDER BY a.attempt"
+            "WHERE a.outcome IS NULL AND c.attempt IS NULL AND a.operation_id IS NULL ORDER BY a.attempt"
         )
         return [(as_int(attempt), str(key)) for attempt, key in found]
+
+    def open_operations(self) -> Iterator[OpenOperation]:
+        """Yield the operations whose end nobody has seen, the oldest first."""
+        after = 0
+        while found := self._all(
+            "SELECT a.attempt, a.row_key, a.number, a.model, a.operation_id, a.submitted_at, a.charged_input, "
+            "a.charged_output, a.charged_micros, a.currency FROM attempts a LEFT JOIN receipts c USING (attempt) "
+            "WHERE a.outcome IS NULL AND a.operation_id IS NOT NULL AND c.attempt IS NULL AND a.attempt > ? "
+            f"ORDER BY a.attempt LIMIT {_AT_ONCE}",
+            (after,),
+        ):
+            for attempt, key, number, model, operation_id, submitted_at, *charged in found:
+                after = as_int(attempt)
+                known = (str(key), as_int(number), str(model), str(operation_id), float(str(submitted_at)))
+                yield OpenOperation(after, *known, _charge(charged))
+
+    def attempts_in(self, run: int, row_key: str) -> int:
+        """Return how often a run has asked for a row."""
+        question = "SELECT count(*) FROM attempts WHERE row_key = ? AND run = ?"
+        return as_int(self._all(question, (row_key, run))[0][0])
 
     def unknown(self) -> list[tuple[str, float, str | None]]:
         """Return the requests that were in flight when a run ended: row key, sent at, the row's status now."""
@@ -149,12 +191,13 @@ class Records:
         """Return how many rows have an answer."""
         return as_int(self._all("SELECT count(*) FROM results WHERE status = 'ok'")[0][0])
 
-    def sent_since(self, since: float, slice_s: float) -> list[tuple[float, int]]:
-        """Return (time, requests sent) since a time, in slices of so many seconds, the oldest first."""
+    def sent_since(self, since: float, slice_s: float, mode: str = SYNC) -> list[tuple[float, int]]:
+        """Return (time, requests sent) of a mode since a time, in slices of so many seconds, oldest first."""
         found = self._all(
-            "SELECT max(sent_at), count(*) FROM attempts WHERE sent_at > ? AND (outcome IS NOT 'not_billed' OR "
-            "error_code IS NOT 'RESOURCE_EXHAUSTED') GROUP BY cast(sent_at / ? AS INTEGER) ORDER BY 1",
-            (since, slice_s),
+            "SELECT max(sent_at), count(*) FROM attempts WHERE sent_at > ? AND mode = ? AND "
+            "(outcome IS NOT 'not_billed' OR error_code IS NOT 'RESOURCE_EXHAUSTED') "
+            "GROUP BY cast(sent_at / ? AS INTEGER) ORDER BY 1",
+            (since, mode, slice_s),
         )
         return [(float(str(at)), as_int(sent)) for at, sent in found]
 
@@ -193,6 +236,26 @@ class Records:
             {as_text(outcome): as_int(number) for outcome, number in by_outcome},
         )
 
+    def spending(self) -> list[Spent]:
+        """Return what all attempts were charged, or may have been, by model, mode, outcome and currency."""
+        found = self._all(
+            "SELECT model, mode, outcome, currency, charged_micros IS NULL, count(*), "
+            "coalesce(sum(charged_input), 0), coalesce(sum(charged_output), 0), coalesce(sum(charged_micros), 0) "
+            "FROM attempts GROUP BY 1, 2, 3, 4, 5"
+        )
+        return [
+            Spent(
+                str(model),
+                str(mode),
+                as_text(outcome),
+                as_int(attempts),
+                as_int(given),
+                as_int(taken),
+                None if unpriced else Money(Decimal(as_int(micros)) / MICROS, as_text(currency) or ""),
+            )
+            for model, mode, outcome, currency, unpriced, attempts, given, taken, micros in found
+        ]
+
     def damage(self) -> str:
         """Read every page and return what SQLite finds wrong, or an empty text."""
         found = [str(line) for (line,) in self._all("PRAGMA integrity_check(5)")]
@@ -211,10 +274,9 @@ def all_entries(connection: sqlite3.Connection) -> Iterator[Sequence[Write]]:
     yield runs
     for first in count(0, _AT_ONCE):
         found = connection.execute(
-            "SELECT a.attempt, a.row_key, a.number, a.sent_at, a.run, a.model, a.content, "
-            "a.outcome, a.error_code, c.received_at, "
-            "c.latency_s, c.http_status, c.body, c.server_request_id FROM attempts a LEFT JOIN receipts c "
-            "USING (attempt) WHERE a.attempt > ? AND a.attempt <= ? ORDER BY a.attempt",
+            f"SELECT {_ATTEMPT}, c.received_at, c.latency_s, c.http_status, c.body, c.server_request_id "
+            "FROM attempts a LEFT JOIN receipts c USING (attempt) WHERE a.attempt > ? AND a.attempt <= ? "
+            "ORDER BY a.attempt",
             (first, first + _AT_ONCE),
         ).fetchall()
         yield [entry for columns in found for entry in _attempt(columns)]
@@ -222,13 +284,18 @@ def all_entries(connection: sqlite3.Connection) -> Iterator[Sequence[Write]]:
         if first + _AT_ONCE >= last:
             break
     for columns in connection.execute(f"SELECT {_RESULT} FROM results r ORDER BY rowid"):
-        yield [_stored((*columns, None, None, None, None, None)).result]
+        yield [_stored((*columns, None, None, None, None, None, None)).result]
+    for run, at, name, value in connection.execute("SELECT run, at, name, value FROM limits ORDER BY rowid"):
+        yield [LimitSet(run, at, name, value)]
 
 
 def _attempt(columns: Sequence[object]) -> Iterator[Write]:
-    attempt, key, number, sent_at, run, model, content, outcome, code, received_at, *rest = columns
-    asked = (str(model), as_text(content))
+    attempt, key, number, sent_at, run, model, content, mode, *charged = columns[:12]
+    operation_id, submitted_at, outcome, code, received_at, *rest = columns[12:]
+    asked = (str(model), as_text(content), str(mode), _charge(charged))
     yield Intent(as_int(attempt), str(key), as_int(number), float(str(sent_at)), as_int(run), *asked)
+    if operation_id is not None:
+        yield Submitted(as_int(attempt), str(operation_id), float(str(submitted_at)))
     if received_at is not None:
         yield as_receipt((attempt, received_at, *rest))
     if outcome is not None:
@@ -243,16 +310,37 @@ def as_receipt(columns: Sequence[object]) -> Receipt:
     return Receipt(as_int(attempt), reply, float(str(received_at)), float(str(latency_s)))
 
 
+def as_unjudged(columns: Sequence[object]) -> Unjudged:
+    """Return the receipt, and whose it is, that the columns `UNJUDGED` hold."""
+    key, number, model, content, mode, *receipt = columns
+    known = (str(model), as_text(content), str(mode))
+    return Unjudged(as_int(receipt[0]), str(key), as_int(number), as_receipt(receipt), *known)
+
+
+def _charge(columns: Sequence[object]) -> Charge | None:
+    given, taken, micros, currency = columns
+    return as_charge(_int(given), _int(taken), _int(micros), as_text(currency))
+
+
 _RESULT = (
     "r.row_key, r.attempt, r.status, r.attempts, r.input_tokens, r.completion_tokens, r.reasoning_tokens, "
-    "r.total_tokens, r.error_code, r.error_message, r.latency_s, r.finished_at"
+    "r.total_tokens, r.error_code, r.error_message, r.latency_s, r.finished_at, r.cost_micros, r.currency"
+)
+UNJUDGED = (
+    "a.row_key, a.number, a.model, a.content, a.mode, a.attempt, c.received_at, c.latency_s, c.http_status, "
+    "c.body, c.server_request_id"
+)
+_ATTEMPT = (
+    "a.attempt, a.row_key, a.number, a.sent_at, a.run, a.model, a.content, a.mode, a.charged_input, "
+    "a.charged_output, a.charged_micros, a.currency, a.operation_id, a.submitted_at, a.outcome, a.error_code"
 )
 
 
 def _stored(columns: Sequence[object]) -> Stored:
     key, attempt, status, attempts, *counts = columns[:8]
-    code, message, latency_s, finished_at, http_status, body, server_id, model, content = columns[8:]
-    usage = Usage(*(None if number is None else as_int(number) for number in counts))
+    code, message, latency_s, finished_at, micros, currency, http_status, body, server_id, *asked = columns[8:]
+    model, content, operation_id = (as_text(item) for item in asked)
+    usage = Usage(*(_int(number) for number in counts))
     result = Result(
         str(key),
         as_int(attempt),
@@ -263,16 +351,21 @@ def _stored(columns: Sequence[object]) -> Stored:
         as_text(message),
         as_float(latency_s),
         float(str(finished_at)),
+        as_money(_int(micros), as_text(currency)),
     )
-    if not isinstance(body, bytes):
-        return Stored(result, None, as_text(model), as_text(content))
-    reply = Reply(as_int(http_status), body, server_request_id=as_text(server_id))
-    return Stored(result, reply, as_text(model), as_text(content))
+    reply = None
+    if isinstance(body, bytes):
+        reply = Reply(as_int(http_status), body, server_request_id=as_text(server_id))
+    return Stored(result, reply, model, content, operation_id)
 
 
 def as_int(value: object) -> int:
     """Return a column that is never null."""
     return int(str(value))
+
+
+def _int(value: object) -> int | None:
+    return None if value is None else int(str(value))
 
 
 def as_float(value: object) -> float | None:

@@ -19,11 +19,22 @@ from pathlib import Path
 
 from batch.errors import JournalError
 from batch.journal.connection import sync_folder
-from batch.journal.entries import Intent, Outcome, Receipt, Result, RunBegan, RunEnded, Write
+from batch.journal.entries import (
+    Intent,
+    LimitSet,
+    Outcome,
+    Receipt,
+    Result,
+    RunBegan,
+    RunEnded,
+    Submitted,
+    Write,
+)
+from batch.journal.schema import as_charge, as_money, charge_columns, money_columns
 from batch.jsontext import Json, NotJson, encode, parse
-from batch.records import Reply, Status, Usage
+from batch.records import Charge, Reply, Status, Usage
 
-FORMAT = 1
+FORMAT = 2
 
 
 class HeadHarmed(Exception):
@@ -147,18 +158,26 @@ def _fields(entry: Write) -> list[Json]:
             return ["run", run, started_at, version, settings]
         case RunEnded(run, ended_at, exit_code):
             return ["ended", run, ended_at, exit_code]
-        case Intent(attempt, row_key, number, sent_at, run, model, content):
-            return ["intent", attempt, row_key, number, sent_at, run, model, content]
+        case Intent(attempt, row_key, number, sent_at, run, model, content, mode, charge):
+            return ["intent", attempt, row_key, number, sent_at, run, model, content, mode,
+                    *charge_columns(charge)]  # fmt: skip
+        case Submitted(attempt, operation_id, submitted_at):
+            return ["submitted", attempt, operation_id, submitted_at]
+        case LimitSet(run, at, limit, value):
+            return ["limit", run, at, limit, value]
         case Receipt(attempt, reply, received_at, latency_s):
             return ["receipt", attempt, received_at, latency_s, reply.http_status, reply.server_request_id,
                     *_body(reply.body)]  # fmt: skip
-        case Outcome(attempt, outcome, error_code):
+        case Outcome(attempt, outcome, error_code, None):
             return ["outcome", attempt, outcome, error_code]
+        case Outcome(attempt, outcome, error_code, charge):
+            return ["outcome", attempt, outcome, error_code, *charge_columns(charge)]
         case Result():
             usage = entry.usage
             return ["result", entry.row_key, entry.attempt, entry.status.value, entry.attempts,
                     usage.input_tokens, usage.completion_tokens, usage.reasoning_tokens, usage.total_tokens,
-                    entry.error_code, entry.error_message, entry.latency_s, entry.finished_at]  # fmt: skip
+                    entry.error_code, entry.error_message, entry.latency_s, entry.finished_at,
+                    *money_columns(entry.cost)]  # fmt: skip
 
 
 def _body(body: bytes) -> tuple[str, bool]:
@@ -175,17 +194,13 @@ def _entry(fields: list[Json]) -> Write:
             return RunBegan(run, started_at, version, settings)
         case ["ended", int(run), int() | float() as ended_at, int(exit_code)]:
             return RunEnded(run, ended_at, exit_code)
-        case [
-            "intent",
-            int(attempt),
-            str(row_key),
-            int(number),
-            int() | float() as sent_at,
-            int(run),
-            str(model),
-            str() | None as content,
-        ]:
-            return Intent(attempt, row_key, number, sent_at, run, model, content)
+        case ["intent", int(attempt), str(row_key), int(number), int() | float() as sent_at, int(run),
+              str(model), str() | None as content, str(mode), *rest]:  # fmt: skip
+            return Intent(attempt, row_key, number, sent_at, run, model, content, mode, _charge(rest))
+        case ["submitted", int(attempt), str(operation_id), int() | float() as submitted_at]:
+            return Submitted(attempt, operation_id, submitted_at)
+        case ["limit", int(run), int() | float() as at, str(limit), int(value)]:
+            return LimitSet(run, at, limit, value)
         case ["receipt", int(attempt), int() | float() as received_at, int() | float() as latency_s,
               int(http_status), str() | None as server_id, str(text), bool(coded)]:  # fmt: skip
             body = base64.b64decode(text) if coded else text.encode()
@@ -193,10 +208,20 @@ def _entry(fields: list[Json]) -> Write:
             return Receipt(attempt, reply, received_at, latency_s)
         case ["outcome", int(attempt), str(outcome), str() | None as error_code]:
             return Outcome(attempt, outcome, error_code)
+        case ["outcome", int(attempt), str(outcome), str() | None as error_code, *rest]:
+            return Outcome(attempt, outcome, error_code, _charge(rest))
         case ["result", str(row_key), int(attempt), str(status), int(attempts), *rest]:
             return _result(row_key, attempt, Status(status), attempts, rest)
         case _:
             raise JournalError(f"The tape holds an entry of a newer version: {fields[0]!s:.40}.")
+
+
+def _charge(columns: list[Json]) -> Charge | None:
+    match columns:
+        case [int() | None as given, int() | None as taken, int() | None as micros, str() | None as currency]:
+            return as_charge(given, taken, micros, currency)
+        case _:
+            raise JournalError("The tape holds a charge of another shape.")
 
 
 def _result(row_key: str, attempt: int, status: Status, attempts: int, rest: list[Json]) -> Result:
@@ -206,10 +231,12 @@ def _result(row_key: str, attempt: int, status: Status, attempts: int, rest: lis
             int() | None as reasoning_tokens, int() | None as total_tokens,
             str() | None as error_code, str() | None as error_message,
             int() | float() | None as latency_s, int() | float() as finished_at,
+            int() | None as micros, str() | None as currency,
         ]:  # fmt: skip
             usage = Usage(input_tokens, completion_tokens, reasoning_tokens, total_tokens)
             return Result(
-                row_key, attempt, status, attempts, usage, error_code, error_message, latency_s, finished_at
+                row_key, attempt, status, attempts, usage, error_code, error_message, latency_s, finished_at,
+                as_money(micros, currency),
             )  # fmt: skip
         case _:
             raise JournalError(f"The tape holds a result of another shape, of row {row_key:.40}.")

@@ -37,13 +37,17 @@ class LimitChange:
     reason: str
 
 
+class TooLate(Exception):
+    """Raised for a row whose turn would come after the time by which it is of use."""
+
+
 class Limits:
     """The limits of one quota: so many requests at once, rate windows that all have to agree, and pauses.
 
     Begins with a single slot, so that refused credentials cost one request and not as many as may run at
     once; `trust` opens the rest after the first good answer and `doubt` closes them again. `told` hears of
     every change. `deadline` is a time of the clock's `monotonic`: where a window stays shut beyond it, the
-    run is asked to stop.
+    run is asked to stop. `in_time` says until when a turn is of use to a row: beyond it `TooLate` is raised.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Limits:
         stop: Stop,
         told: Callable[[LimitChange], None] = lambda _change: None,
         deadline: float | None = None,
+        in_time: Callable[[], float] | None = None,
     ) -> None:
         self._concurrency = concurrency
         # One window for each unit, so that a rate which is learned on the way knows what was sent already.
@@ -65,6 +70,7 @@ class Limits:
         self._stop = stop
         self._told = told
         self._deadline = deadline
+        self.in_time = in_time
         self._pace = Pace()
         self._slots = anyio.CapacityLimiter(1)
         self._trusted = False
@@ -84,6 +90,11 @@ class Limits:
     def running(self) -> int:
         """Return how many requests run; those that hold a slot and still wait do not."""
         return self._running
+
+    def capacity(self, until: float) -> float:
+        """Return how many requests the windows let through from now until a time of the clock's `monotonic`."""
+        now = self._clock.monotonic()
+        return min(window.capacity(now, until) for window in self._windows.values())
 
     def restore(self, sent: Iterable[tuple[float, int]]) -> None:
         """Count what earlier runs sent: (seconds ago, how many), the oldest first."""
@@ -211,6 +222,8 @@ class Limits:
         while (free := self._free_at(now := self._clock.monotonic())) > now:
             if self._deadline is not None and self._window_at(now) > self._deadline:
                 self._stop.request("a quota will not clear before the deadline", ExitCode.QUOTA)
+            if self.in_time is not None and self._window_at(now) > self.in_time():
+                raise TooLate
             await self._clock.sleep(free - now)
         return now
 

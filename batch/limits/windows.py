@@ -12,9 +12,20 @@ from batch.parsing import RateLimit
 
 # A window is kept a little longer than stated: requests that leave 1 s apart may arrive 0.99 s apart.
 WINDOW_MARGIN = 0.01
+LOW_RATE_MARGIN = 0.1
 # How many requests of a per-second limit may follow each other at once after a stall.
 CATCH_UP = 4
+# And of a low one at most as many as belong to so many seconds.
+CATCH_UP_S = 0.04
 _SLICES = 1000
+
+
+def margin(per_second: int | None) -> float:
+    """Return how much longer than stated a window is kept; of a low rate per second a little more.
+
+    Ten requests that leave 0.1 s apart need only arrive unevenly by 10 ms to be eleven in a second.
+    """
+    return WINDOW_MARGIN + (min(LOW_RATE_MARGIN / per_second, WINDOW_MARGIN) if per_second else 0.0)
 
 
 @dataclass(slots=True)
@@ -52,6 +63,18 @@ class Window:
             at = max(at, self._theoretical - CATCH_UP * self._span / self.count)
         return at
 
+    def capacity(self, now: float, until: float) -> float:
+        """Return how many requests could leave from now until then; infinite where nothing is kept.
+
+        Each of the window's places is free from some time on, and again once in its length.
+        """
+        if self.count is None:
+            return float("inf")
+        self._forget(now)
+        times = [(end + self._span, used) for end, used in self._slices]
+        times.append((now, max(0, self.count - self._used)))
+        return sum(used * (1 + (until - at) // self._span) for at, used in times if at <= until)
+
     def take(self, now: float, requests: int = 1) -> None:
         """Count requests that leave now."""
         self._forget(now)
@@ -67,7 +90,7 @@ class Window:
 
     @property
     def _span(self) -> float:
-        return self.seconds * (1 + WINDOW_MARGIN)
+        return self.seconds * (1 + margin(self.count if self.seconds == 1 else None))
 
     def _forget(self, now: float) -> None:
         while self._slices and self._slices[0][0] + self._span <= now:
@@ -76,16 +99,18 @@ class Window:
 
 @dataclass(slots=True)
 class Pace:
-    """An even stream of `rate` requests a second, whatever comes: at most `CATCH_UP` + 1 leave at once.
+    """An even stream of `rate` requests a second, whatever comes: few leave at once.
+
+    At most `CATCH_UP` + 1 of a high rate; of a low one fewer, since at 10/s four more are nearly half a second's.
 
     Behind a window of the same rate nobody waits here, unless requests were held up between the two. It has
-    no margin, unlike the window, so that what was held up drains.
+    half the window's margin, so that what was held up drains.
     """
 
     _theoretical: float = float("-inf")
 
     def turn(self, now: float, rate: int) -> float:
         """Take the next turn; returns how long to wait for it."""
-        at = max(now, self._theoretical - CATCH_UP / rate)
-        self._theoretical = max(now, self._theoretical) + 1 / rate
+        at = max(now, self._theoretical - min(CATCH_UP, rate * CATCH_UP_S) / rate)
+        self._theoretical = max(now, self._theoretical) + (1 + margin(rate) / 2) / rate
         return at - now

@@ -79,8 +79,7 @@ def _journal(journal: Inspection, *, running: bool) -> Iterator[Finding]:
         yield Finding(True, f"journal: SQLite finds damage: {damage}")
     for clause in journal.contradictions():
         yield Finding(True, f"journal: {clause}")
-    for waiting in journal.waiting():
-        item = waiting.item
+    for item in journal.waiting():
         yield Finding(not running, f"journal: row {item.row_key}: its receipt {item.attempt} was never judged")
     unknown = journal.unknown() + ([] if running else journal.open_requests())
     for key, _, status in unknown:
@@ -117,7 +116,7 @@ def _rows(output: Path, journal: Inspection, *, running: bool) -> Iterator[Findi
         return
     opened = _Output.open(output, _column_names(remembered, source))
     written, sums = output.stat().st_mtime, _Sums()
-    join = joined(remembered, source, journal)
+    join = joined(remembered, source, journal, str(output))
     said = opened.rows()
     for keyed, answers in join.rows():
         known = journal.results([key for key in keyed.keys if key])
@@ -127,7 +126,8 @@ def _rows(output: Path, journal: Inspection, *, running: bool) -> Iterator[Findi
             yield from _row(read.where, row, next(said, None), sums, newer_than=written if running else None)
     sums.output_rows += sum(1 for _ in said)
     yield from _totals(opened, sums, running=running)
-    left = sum(journal.sums().results.values()) - sums.met
+    results = journal.sums().results
+    left = sum(results.values()) - results.get("invalid", 0) - sums.met
     if left > 0:
         yield Finding(False, f"journal: {left} results belong to rows that are not in the input any more")
 

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from batch.client import answered
-from batch.errors import AttemptFailed
+from batch.accounts import Accounts
+from batch.attempts import OUTCOMES, answered
+from batch.errors import AttemptFailed, Billed
 from batch.journal import IDENTITY, Journal, KeyCounter, Outcome, Result, Stored, Write
+from batch.plan.accounting import Reckoning
 from batch.plan.feeding import UNKNOWN_BILLED, RowNames
+from batch.plan.portions import Portion, invalid_keys
 from batch.providers import Provider
 from batch.readers import Reader
-from batch.records import Answer, Defaults, KeyedChunk, Status, Usage
+from batch.records import NOTHING_CHARGED, Answer, Defaults, KeyedChunk, Status, Usage
 from batch.writer import Judge, assemble
 
 
-def settle(journal: Journal, provider: Provider) -> int:
+def settle(journal: Journal, provider: Provider, accounts: Accounts) -> int:
     """Judge the receipts that a run committed and did not come to judge; returns how many."""
     count = 0
     while leftover := journal.unjudged():
@@ -26,9 +29,11 @@ def settle(journal: Journal, provider: Provider) -> int:
             try:
                 completion = provider.judge(receipt.reply)
             except AttemptFailed as error:
-                writes.append(Outcome(item.attempt, "billed", error.code))
+                charge = NOTHING_CHARGED if error.billed is Billed.NO else None
+                writes.append(Outcome(item.attempt, OUTCOMES[error.billed], error.code, charge))
                 continue
-            writes.append(Outcome(item.attempt, "answered", None))
+            charge = accounts.actual(item.model, item.mode, completion.usage)
+            writes.append(Outcome(item.attempt, "answered", None, charge))
             writes.append(
                 answered(
                     item.row_key,
@@ -37,6 +42,7 @@ def settle(journal: Journal, provider: Provider) -> int:
                     completion,
                     receipt.latency_s,
                     receipt.received_at,
+                    charge,
                 )
             )
         journal.apply(writes)
@@ -82,7 +88,8 @@ class Answered(Protocol):
 class Join:
     """The input's rows with what the journal holds of them.
 
-    Afterwards `edited` rows have an id whose answer was given to another content.
+    With a `portion` only the rows that it holds. Afterwards `edited` rows have an id whose answer was given to
+    another content.
     """
 
     reader: Reader
@@ -91,6 +98,8 @@ class Join:
     journal: Answered
     judge: Judge
     dedupe: bool
+    reckoning: Reckoning | None = None
+    portion: Portion | None = None
     edited: int = 0
 
     def rows(self) -> Iterator[tuple[KeyedChunk, Sequence[Answer]]]:
@@ -98,7 +107,11 @@ class Join:
         counter = KeyCounter(dedupe=self.dedupe)
         try:
             for keyed in counter.keyed(self.reader.chunks(), self.defaults, self.names.name):
-                yield keyed, self._answers(keyed)
+                answers = self._answers(keyed)
+                if self.portion is not None:
+                    marks = self.journal.results(invalid_keys(keyed.chunk.rows))
+                    keyed, answers = self.portion.of_chunk(keyed, answers, marks)
+                yield keyed, answers
         finally:
             counter.close()
 
@@ -107,7 +120,7 @@ class Join:
         stored = self.journal.results([key for key in keyed.keys if key])
         if self.names.by_id:
             self._count_edited(keyed, stored)
-        return [
+        answers = [
             assemble(
                 row,
                 request,
@@ -118,6 +131,11 @@ class Join:
             )
             for row, request, key in zip(keyed.chunk.rows, keyed.requests, keyed.keys, strict=True)
         ]
+        if self.reckoning is not None:
+            for request, first, answer in zip(keyed.requests, keyed.first, answers, strict=True):
+                if request is not None and first:
+                    self.reckoning.row(request, answer)
+        return answers
 
     def _count_edited(self, keyed: KeyedChunk, stored: Mapping[str, Stored]) -> None:
         for request, key in zip(keyed.requests, keyed.keys, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from batch.accounts import Accounts
 from batch.clock import Clock
 from batch.events import News
 from batch.journal import Journal, Owner
@@ -17,7 +18,7 @@ Ticker = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run that is ready to begin."""
+    """A run that is ready to begin; with `only`, rows of other keys are left and no output is written."""
 
     access: Access
     paths: Paths
@@ -26,6 +27,8 @@ class Job:
     journal: Journal
     owners: Sequence[Owner]
     rows: int
+    accounts: Accounts
+    only: frozenset[str] | None = None
 
     @property
     def settings(self) -> Settings:

@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import auth, storage
+from batch.accounts import Accounts
 from batch.auth import Credentials
+from batch.clock import Clock, SystemClock
 from batch.errors import UsageError
 from batch.journal import tape_path
 from batch.parsing import home_expanded
-from batch.providers import check_model
+from batch.plan.accounting import open_accounts
+from batch.plan.credentials import find_credentials
+from batch.providers import check_model, models_of
 from batch.readers import ColumnMapping, Reader, Template, open_reader
 from batch.records import Defaults, Options
 from batch.settings import Settings
@@ -120,14 +124,17 @@ class Access:
     folder: str | None
 
 
-def find_access(settings: Settings, environment: Mapping[str, str]) -> Access:
-    """Return how the service is reached; raises `CredentialsError`. Emulated runs need no credential."""
+def find_access(settings: Settings, environment: Mapping[str, str], clock: Clock | None = None) -> Access:
+    """Return how the service is reached; raises `CredentialsError`. Emulated runs need no credential.
+
+    `clock` is the one by which tokens are renewed.
+    """
     folder = settings.folder or auth.folder_from_environment(environment)
     if settings.emulate:
         if settings.base_url:
             raise UsageError("--emulate and --base-url exclude each other: the emulator has its own address.")
         return Access(settings, auth.for_emulator(), folder or EMULATED_FOLDER)
-    return Access(settings, auth.from_environment(environment), folder)
+    return Access(settings, find_credentials(settings, environment, clock or SystemClock()), folder)
 
 
 @contextmanager
@@ -153,13 +160,17 @@ class Prepared:
     access: Access
     paths: Paths
     source: Input | None
+    accounts: Accounts
 
 
-def prepare(settings: Settings, inputs: Sequence[str], environment: Mapping[str, str]) -> Prepared:
+def prepare(
+    settings: Settings, inputs: Sequence[str], environment: Mapping[str, str], clock: Clock | None = None
+) -> Prepared:
     """Look at settings, credentials, model, inputs and journal; writes nothing, raises what a run would."""
     paths = Paths.of(settings)
-    access = find_access(settings, environment)
+    access = find_access(settings, environment, clock)
     check_model(settings, access.folder)
+    accounts = open_accounts(settings, models_of(settings, access.folder).identity)
     source = None if storage.STANDARD_INPUT in inputs else open_input(settings, inputs, paths)
     if source is not None:
         Layout.of(source.reader.columns, settings.keep)
@@ -172,7 +183,7 @@ def prepare(settings: Settings, inputs: Sequence[str], environment: Mapping[str,
             "again and replace it.",
             hint="Bring the journal back, delete the output, or name another output with -o.",
         )
-    return Prepared(access, paths, source)
+    return Prepared(access, paths, source, accounts)
 
 
 def asked_of(settings: Settings) -> str:

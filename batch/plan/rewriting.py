@@ -6,18 +6,21 @@ yet are judged in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch import storage
-from batch.client import answered
+from batch import pricing, storage
+from batch.accounts import Accounts
+from batch.attempts import answered
 from batch.errors import AttemptFailed, ChatbatchError, OutputHeld, UsageError
 from batch.journal import Inspection, RunRecord, Stored, is_held
 from batch.jsontext import Json, JsonObject, NotJson, parse
 from batch.plan.exporting import Join
 from batch.plan.feeding import RowNames
 from batch.plan.opening import Input, defaults, journal_of, open_input
+from batch.plan.portions import Portion
 from batch.providers import judge_of, models_of
 from batch.readers import open_reader
 from batch.records import Answer, KeyedChunk
@@ -25,10 +28,13 @@ from batch.settings import Layer, Settings, Value, resolve
 from batch.writer import Judge, Layout, Totals, check_name, write
 
 # What decides which rows there are, how they are known, and what the output says of them.
-_TEXTS = ("provider", "model", "folder", "prompt_column", "id_column")
+_TEXTS = (
+    "provider", "model", "folder", "prompt_column", "id_column", "prices", "price_input",
+    "price_output", "currency",
+)  # fmt: skip
 _VERBATIM = ("system", "template")  # were read from a file already where the user wrote @FILE
 _NUMBERS = ("temperature", "max_tokens")
-_SWITCHES = ("dedupe", "emulate")
+_SWITCHES = ("dedupe", "emulate", "only_new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ def _settings(run: RunRecord, told: JsonObject) -> Settings:
         template=_verbatim(told.get("template")),
         dedupe=told.get("dedupe") is True,
         emulate=told.get("emulate") is True,
+        only_new=told.get("only_new") is True,
     )
 
 
@@ -115,19 +122,21 @@ def _verbatim(value: Json) -> str | None:
 class Settled:
     """A journal's answers as if every receipt had been judged; holds as many as nobody has judged yet."""
 
-    def __init__(self, journal: Inspection, judge: Judge) -> None:
+    def __init__(self, journal: Inspection, judge: Judge, open_accounts: Callable[[], Accounts]) -> None:
         self._journal = journal
         self.judged: dict[str, Stored] = {}
-        for waiting in journal.waiting():
-            item, receipt = waiting.item, waiting.item.receipt
+        accounts: Accounts | None = None
+        for item in journal.waiting():
+            receipt = item.receipt
+            accounts = accounts or open_accounts()
             try:
                 completion = judge(receipt.reply)
             except AttemptFailed:
                 continue
-            result = answered(
-                item.row_key, item.attempt, item.number, completion, receipt.latency_s, receipt.received_at
-            )
-            self.judged[item.row_key] = Stored(result, receipt.reply, waiting.model, waiting.content)
+            charge = accounts.actual(item.model, item.mode, completion.usage)
+            times = (receipt.latency_s, receipt.received_at)
+            result = answered(item.row_key, item.attempt, item.number, completion, *times, charge)
+            self.judged[item.row_key] = Stored(result, receipt.reply, item.model, item.content)
 
     def fact(self, name: str) -> str:
         """Return a lasting fact about the journal."""
@@ -143,13 +152,20 @@ class Settled:
         return found
 
 
-def joined(remembered: Remembered, source: Input, journal: Inspection) -> Join:
-    """Return the input's rows with what the journal holds of them, its last receipts judged."""
+def joined(remembered: Remembered, source: Input, journal: Inspection, output: str | None = None) -> Join:
+    """Return the input's rows with what the journal holds of them, its last receipts judged.
+
+    Where several outputs share the journal, the rows of one: of `output`, or of the last run's.
+    """
     settings = remembered.settings
     judge = judge_of(settings)
     names = RowNames(models_of(settings, settings.folder).identity, by_id=settings.id_column is not None)
-    settled = Settled(journal, judge)
-    return Join(source.reader, defaults(settings), names, settled, judge, settings.dedupe)
+    settled = Settled(journal, judge, lambda: Accounts(pricing.load(settings), names.identity))
+    join = Join(source.reader, defaults(settings), names, settled, judge, settings.dedupe)
+    if settings.only_new:
+        at = output or str(remembered.told.get("output"))
+        join.portion = Portion.of(journal.runs(), at, time.time(), lambda _marks: None)
+    return join
 
 
 def rewrite(output: Path, journal_path: Path, other: Path | None) -> tuple[Path, Totals]:
@@ -171,7 +187,7 @@ def rewrite(output: Path, journal_path: Path, other: Path | None) -> tuple[Path,
             storage.check_folder(target)
             storage.ready_folder(target)
             layout = Layout.of(source.reader.columns, remembered.settings.keep)
-            rows = _unless_held(joined(remembered, source, journal).rows(), held)
+            rows = _unless_held(joined(remembered, source, journal, str(output)).rows(), held)
             facts: JsonObject = {
                 "chatbatch": journal.runs()[-1].version,
                 "settings": remembered.told,

@@ -18,18 +18,20 @@ from batch.errors import ChatbatchError, ExitCode, NothingToDo
 from batch.events import Exporting, News, Notice, RunStarted, Stopping, Tally, UnknownBilled
 from batch.journal import Journal, Owner
 from batch.jsontext import JsonObject, encode_text
+from batch.plan.accounting import Reckoning, mode_shares, price_facts, spending
 from batch.plan.answering import Answering
-from batch.plan.ending import End, outcome, summary, told
+from batch.plan.ending import End, Spent, Written, outcome, summary, told
 from batch.plan.exporting import Join, leave_unknown, settle
 from batch.plan.feeding import RowNames
 from batch.plan.job import Job, Outside, Ticker
 from batch.plan.opening import asked_of, defaults, open_input, prepare, reached
+from batch.plan.portions import Portion
 from batch.providers import Provider, open_provider, service_address
 from batch.runner import listen
 from batch.settings import Settings
 from batch.stopping import Stop
 from batch.transport import open_client
-from batch.writer import Layout, Totals, write
+from batch.writer import Layout, write
 
 TICK_S = 0.1
 
@@ -42,13 +44,15 @@ def run(
     news: News,
     clock: Clock,
     tick: Ticker,
+    only: frozenset[str] | None = None,
 ) -> ExitCode:
     """Answer the inputs' rows and write the output; returns the exit code that the README lists.
 
+    A pilot sends the rows of the keys in `only`; it journals their answers and writes no output.
     Raises `ChatbatchError` for whatever keeps the run from beginning, or breaks it off.
     """
     with ExitStack() as stack:
-        prepared = prepare(settings, inputs, environment)
+        prepared = prepare(settings, inputs, environment, clock)
         paths = prepared.paths
         for path in paths.held:
             storage.ready_folder(path)
@@ -58,7 +62,7 @@ def run(
         rows = source.reader.count()
         access = stack.enter_context(reached(prepared.access))
         journal = stack.enter_context(closing(Journal.begin(paths.journal, asked_of(settings))))
-        job = Job(access, paths, source, layout, journal, owners, rows)
+        job = Job(access, paths, source, layout, journal, owners, rows, prepared.accounts, only)
         return anyio.run(partial(_execute, job, Outside(news, clock, tick)))
 
 
@@ -74,25 +78,36 @@ async def _execute(job: Job, outside: Outside) -> ExitCode:
         provider.model_uri(settings.model)
         unknown = _take_stock(job, provider, news, clock)
         answering = Answering(job, provider, stop, news, clock)
-        error, totals = None, None
+        error, written = None, None
         async with anyio.create_task_group() as beside:
             beside.start_soon(listen, stop, news, beside.cancel_scope)
             beside.start_soon(_tick, outside.tick)
-            error, totals = await _answer_and_export(answering, job, provider, outside)
+            error, written = await _answer_and_export(answering, job, provider, outside)
             beside.cancel_scope.cancel()
-        if stop.at_once:
-            job.journal.end_run(clock.time(), stop.exit_code or ExitCode.INTERRUPTED)
+        if stop.at_once:  # without an end in the journal: no output holds what this run brought
             return stop.exit_code or ExitCode.INTERRUPTED
-    if totals is None:
+    if written is None and error is None and job.only is not None:
+        return _end_pilot(job, stop, clock)
+    if written is None:
         raise error or ChatbatchError("The output was not written.")
-    code, reason = outcome(settings, stop, answering.held_back, totals, tally)
+    code, reason = outcome(settings, stop, answering, written.totals, tally)
     job.journal.end_run(clock.time(), code)
-    end = End(str(job.paths.output), len(unknown), clock.monotonic() - began, reason, code)
-    news.publish(summary(settings, totals, tally, answering.limits, end))
+    end = End(
+        str(job.paths.output), len(unknown), answering.open_operations, clock.monotonic() - began, reason, code
+    )
+    attempts = job.journal.spending()
+    spent = Spent(spending(attempts, written.totals.cost), mode_shares(attempts))
+    news.publish(summary(settings, written, spent, tally, answering.limits, end))
     if error is not None:
         raise error
     if code is ExitCode.NOTHING_TO_DO:
         raise NothingToDo("There was nothing to do: every row has its answer.")
+    return code
+
+
+def _end_pilot(job: Job, stop: Stop, clock: Clock) -> ExitCode:
+    code = stop.exit_code or ExitCode.OK
+    job.journal.end_run(clock.time(), code)
     return code
 
 
@@ -102,7 +117,7 @@ def _take_stock(job: Job, provider: Provider, news: News, clock: Clock) -> list[
     Returns the keys of the rows whose requests may have been billed unseen.
     """
     settings, journal = job.settings, job.journal
-    settle(journal, provider)
+    settle(journal, provider, job.accounts)
     unknown = journal.note_unknown()
     if settings.unknown == "skip":
         leave_unknown(journal, unknown, clock.time())
@@ -122,6 +137,8 @@ def _take_stock(job: Job, provider: Provider, news: News, clock: Clock) -> list[
     if job.layout.clashes:
         names = ", ".join(job.layout.clashes)
         news.publish(Notice(f"The input has columns of these names already, so ours get a prefix: {names}."))
+    for warning in job.access.credentials.warnings:
+        news.publish(Notice(warning))
     if unknown:
         news.publish(UnknownBilled(unknown, settings.unknown == "retry"))
     return unknown
@@ -129,15 +146,17 @@ def _take_stock(job: Job, provider: Provider, news: News, clock: Clock) -> list[
 
 async def _answer_and_export(
     answering: Answering, job: Job, provider: Provider, outside: Outside
-) -> tuple[ChatbatchError | None, Totals | None]:
-    """Answer the rows and write the output; returns what broke either off, and the totals of the output."""
+) -> tuple[ChatbatchError | None, Written | None]:
+    """Answer the rows and write the output; returns what broke either off, and what was written."""
     broken: ChatbatchError | None = None
     try:
         await answering.run()
     except ChatbatchError as error:
         broken = error
+    if job.only is not None:
+        return broken, None
     try:
-        return broken, await _export(job, provider, outside.news, outside.tick)
+        return broken, await _export(job, provider, outside)
     except ChatbatchError as error:
         return broken or error, None
 
@@ -148,18 +167,25 @@ async def _tick(tick: Ticker) -> None:
         await anyio.sleep(TICK_S)  # real time: it is drawn for a person
 
 
-async def _export(job: Job, provider: Provider, news: News, tick: Ticker) -> Totals:
+async def _export(job: Job, provider: Provider, outside: Outside) -> Written:
     """Write the output from the journal, in a worker thread."""
-    settle(job.journal, provider)
+    news, tick, clock = outside.news, outside.tick, outside.clock
+    settle(job.journal, provider, job.accounts)
     news.publish(Exporting(str(job.paths.output)))
     tick()
     settings = job.settings
     names = RowNames(provider.identity, by_id=settings.id_column is not None)
-    join = Join(job.input.reader, defaults(settings), names, job.journal, provider.judge, settings.dedupe)
+    reckoning = Reckoning(job.accounts)
+    source = job.input.reader
+    join = Join(source, defaults(settings), names, job.journal, provider.judge, settings.dedupe, reckoning)
+    if settings.only_new:
+        journal = job.journal
+        join.portion = Portion.of(journal.runs(), str(job.paths.output), clock.time(), journal.apply)
     facts: JsonObject = {
         "chatbatch": __version__,
         "settings": told(settings, job.input, job.paths),
         "emulated": settings.emulate,
+        "prices": price_facts(job.accounts, settings.model),
     }
     totals = await anyio.to_thread.run_sync(write, job.paths.output, job.layout, join.rows(), facts)
     if join.edited:
@@ -169,4 +195,4 @@ async def _export(job: Job, provider: Provider, news: News, tick: Ticker) -> Tot
                 "answers stand."
             )
         )
-    return totals
+    return Written(totals, reckoning)

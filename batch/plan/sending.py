@@ -73,8 +73,8 @@ async def _post(access: Access, body: bytes) -> Reply:
     auth = credentials.auth(access.folder)
     url = (settings.base_url or HOST) + COMPLETION_PATH
     async with open_client(url, settings.timeout, auth, use_proxies=not settings.emulate) as http:
-        channel = Channel(http, url, credentials.redact, settings.timeout)
+        channel = Channel(http, credentials.redact, settings.timeout)
         headers = {"x-client-request-id": str(uuid.uuid4())}
         if not settings.data_logging:
             headers["x-data-logging-enabled"] = "false"
-        return await channel.post(body, headers)
+        return await channel.post(url, body, headers)

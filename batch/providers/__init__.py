@@ -34,6 +34,7 @@ def _yandex(
         credentials,
         Models(folder),
         base_url=settings.base_url,
+        operations_url=settings.operations_url,
         timeout_s=settings.timeout,
         data_logging=settings.data_logging,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import httpx
 
 from batch import __version__
+from batch.parsing import RateLimit
+from batch.providers.operations import Operation
 from batch.records import Completion, Reply, Request, RequestIds
 
 USER_AGENT = f"chatbatch/{__version__}"
@@ -36,6 +38,31 @@ class Provider(Protocol):
         """Return the request's body exactly as the service defines it."""
         ...
 
+    @property
+    def granted_async(self) -> tuple[Sequence[RateLimit], Sequence[RateLimit]]:
+        """Return how often the service lets everybody submit operations, and how often read them."""
+        ...
+
+    async def submit(self, body: bytes, ids: RequestIds, number: int) -> Reply:
+        """Hand a body in as an operation, as the row's attempt `number`; raises `AttemptFailed`."""
+        ...
+
+    async def tokenize(self, body: bytes) -> int:
+        """Return how many input tokens the service counts in a body, free of charge; raises `AttemptFailed`."""
+        ...
+
+    async def poll(self, operation_id: str) -> Reply:
+        """Return an operation as it stands; raises `AttemptFailed` where no whole answer came."""
+        ...
+
+    async def cancel(self, operation_id: str) -> Reply:
+        """Ask the service to give an operation up; returns it as it stands then."""
+        ...
+
+    def operation(self, reply: Reply) -> Operation:
+        """Return the operation that a reply holds; raises `AttemptFailed` where it holds none."""
+        ...
+
     async def send(self, body: bytes, ids: RequestIds, number: int) -> Reply:
         """Send a body as the row's attempt `number` (from 1) and return what came back, whatever its status.
 
@@ -49,23 +76,27 @@ class Provider(Protocol):
 
 
 class Channel:
-    """Posts bodies to one address and returns replies, with secrets removed from everything but answers."""
+    """Sends to addresses of a service and returns replies, with secrets removed from everything but answers."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, url: str, redact: Callable[[bytes], bytes], timeout_s: float
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, redact: Callable[[bytes], bytes], timeout_s: float) -> None:
         self._client = client
-        self._url = httpx.URL(url)
         self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         self._extensions = {"timeout": {**client.timeout.as_dict(), "total": timeout_s}}
         self._redact = redact
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> Reply:
+    async def post(self, url: httpx.URL | str, body: bytes, headers: dict[str, str]) -> Reply:
         """Post a JSON body; `timeout_s` bounds the whole exchange, so a trickling answer hangs no row."""
         # Built here and not by the client, which would merge addresses, headers and cookies every time.
         request = httpx.Request(
-            "POST", self._url, content=body, headers={**self._headers, **headers}, extensions=self._extensions
+            "POST", url, content=body, headers={**self._headers, **headers}, extensions=self._extensions
         )
+        return await self._exchange(request)
+
+    async def get(self, url: str) -> Reply:
+        """Get what stands at an address."""
+        return await self._exchange(httpx.Request("GET", url, headers=self._headers, extensions=self._extensions))
+
+    async def _exchange(self, request: httpx.Request) -> Reply:
         response = await self._client.send(request)
         return Reply(
             response.status_code,

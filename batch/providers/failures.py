@@ -66,6 +66,21 @@ def failure(reply: Reply) -> AttemptFailed:
     )
 
 
+def failure_inside(grpc_code: int, message: str) -> AttemptFailed:
+    """Return what an error inside an operation means for its row: the same as in synchronous mode.
+
+    It says nothing of how fast we ask: no limit is cut for it.
+    """
+    meaning = _BY_GRPC.get(grpc_code, _BY_GRPC[2])
+    return AttemptFailed(
+        clean(message) or f"the operation failed with code {grpc_code}",
+        code=meaning.code,
+        retryable=meaning.retryable,
+        billed=meaning.billed,
+        stops_run=meaning.stops_run,
+    )
+
+
 # Recorded: "ai.textGenerationCompletionSessionsCount.count gauge quota limit exceed: allowed 10 requests" and
 # "ai.textGenerationCompletionRequestsPerHour.rate rate quota limit exceed: allowed 100 requests". That it is a
 # quota is told by the code; this only says which, and a text that is not understood is a refusal like any.

@@ -1,25 +1,37 @@
-"""The YandexGPT completion API in synchronous mode: its request body, its answer, its names for models.
+"""The YandexGPT completion API in both of its modes: its request body, its answer, its names for models.
 
 int64 fields are JSON strings on this wire (proto3's JSON mapping), in both directions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import httpx
 
 from batch.auth import Credentials
 from batch.errors import AttemptFailed, UsageError
 from batch.jsontext import Json, JsonObject, NotJson, encode, encode_text, parse
+from batch.parsing import RateLimit
 from batch.providers.base import Channel
 from batch.providers.failures import failure, unreadable
+from batch.providers.operations import Operation, read_operation, result_of
 from batch.records import Completion, FinishReason, Message, Options, Reply, Request, RequestIds, Usage
 
 HOST = "https://llm.api.cloud.yandex.net"
 # The service's documentation, "Quotas and limits"; support raises it for a customer, or lowers it for a model.
 CONCURRENT_GENERATIONS = 10
 COMPLETION_PATH = "/foundationModels/v1/completion"
+ASYNC_PATH = "/foundationModels/v1/completionAsync"
+OPERATIONS_HOST = "https://operation.api.cloud.yandex.net"
+# The service's documentation, "Quotas and limits": asynchronous submissions, and readings of their results.
+SUBMISSIONS = (RateLimit(10, 1), RateLimit(5000, 3600))
+READINGS = (RateLimit(50, 1),)
+# The tokenizer is free; its quota is its own.
+TOKENIZER_PATH = "/foundationModels/v1/tokenizeCompletion"
+TOKENIZATIONS = RateLimit(50, 1)
 # What people leave in a body that they copied from the guide.
 PLACEHOLDERS = ("<folder_ID>", "<folder_id>", "<идентификатор_каталога>", "FOLDER_ID", "${FOLDER_ID}")
 _STATUSES = (
@@ -81,11 +93,15 @@ class YandexProvider:
         models: Models,
         *,
         base_url: str | None,
+        operations_url: str | None = None,
         timeout_s: float,
         data_logging: bool,
     ) -> None:
-        url = (base_url or HOST) + COMPLETION_PATH
-        self._channel = Channel(client, url, credentials.redact, timeout_s)
+        self._url = httpx.URL((base_url or HOST) + COMPLETION_PATH)
+        self._tokenizer_url = httpx.URL((base_url or HOST) + TOKENIZER_PATH)
+        self._async_url = httpx.URL((base_url or HOST) + ASYNC_PATH)
+        self._operations = (operations_url or base_url or OPERATIONS_HOST) + "/operations/"
+        self._channel = Channel(client, credentials.redact, timeout_s)
         self._models = models
         self._data_logging = data_logging
 
@@ -123,13 +139,42 @@ class YandexProvider:
         return encode(body)
 
     async def send(self, body: bytes, ids: RequestIds, number: int) -> Reply:
-        """Post a completion request; the headers are those of the official SDK."""
+        """Post a completion request."""
+        return await self._channel.post(self._url, body, self._headers(ids, number))
+
+    async def submit(self, body: bytes, ids: RequestIds, number: int) -> Reply:
+        """Post a completion request to be worked on as an operation."""
+        return await self._channel.post(self._async_url, body, self._headers(ids, number))
+
+    async def tokenize(self, body: bytes) -> int:
+        """Have a body's input tokens counted as a completion of it would be billed; free of charge."""
+        return counted_tokens(await self._channel.post(self._tokenizer_url, body, {}))
+
+    async def poll(self, operation_id: str) -> Reply:
+        """Get an operation."""
+        return await self._channel.get(self._operations + quote(operation_id, safe=""))
+
+    async def cancel(self, operation_id: str) -> Reply:
+        """Cancel an operation: a GET, by the service's definition."""
+        return await self._channel.get(self._operations + quote(operation_id, safe="") + ":cancel")
+
+    def operation(self, reply: Reply) -> Operation:
+        """Return the operation that a reply holds."""
+        return read_operation(reply)
+
+    @property
+    def granted_async(self) -> tuple[Sequence[RateLimit], Sequence[RateLimit]]:
+        """Return the service's default quotas of submissions and of readings."""
+        return SUBMISSIONS, READINGS
+
+    def _headers(self, ids: RequestIds, number: int) -> dict[str, str]:
+        """Return the headers of the official SDK."""
         headers = {"x-client-request-id": ids.client_request_id, "idempotency-key": ids.idempotency_key}
         if number > 1:
             headers["x-retry-attempt"] = str(number - 1)
         if not self._data_logging:
             headers["x-data-logging-enabled"] = "false"
-        return await self._channel.post(body, headers)
+        return headers
 
     def judge(self, reply: Reply) -> Completion:
         """Return the completion; filtered and truncated answers are answers."""
@@ -160,6 +205,8 @@ def judge(reply: Reply) -> Completion:
     if not 200 <= reply.http_status < 300:
         raise failure(reply)
     frame = body = _last_frame(reply.body)
+    if "done" in body and "result" not in body:  # an operation, which wraps the completion in its own way
+        body = result_of(body)
     result = body.get("result")
     if isinstance(result, dict):  # the underlying call is a server stream; some answers come unwrapped
         body = result
@@ -172,6 +219,16 @@ def judge(reply: Reply) -> Completion:
     if not isinstance(first, dict) or not isinstance(first.get("message"), dict):
         raise unreadable("the answer's first alternative holds no message")
     return _completion(body, first)
+
+
+def counted_tokens(reply: Reply) -> int:
+    """Return how many tokens the tokenizer's reply lists; raises `AttemptFailed` where it lists none."""
+    if not 200 <= reply.http_status < 300:
+        raise failure(reply)
+    tokens = _last_frame(reply.body).get("tokens")
+    if not isinstance(tokens, list):
+        raise unreadable("the tokenizer's answer lists no tokens")
+    return len(tokens)
 
 
 def _last_frame(body: bytes) -> JsonObject:

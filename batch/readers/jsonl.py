@@ -30,15 +30,15 @@ class JsonLinesReader:
 
     def count(self) -> int:
         """Return the number of lines that are not blank."""
-        return sum(1 for item in self._files for _ in _lines(blocks(item)))
+        return sum(1 for item in self._files for _ in lines_of(blocks(item)))
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows, `CHUNK_ROWS` at a time."""
         rows: list[Row] = []
         position = 0
         for item in self._files:
-            for number, line in _lines(blocks(item)):
-                rows.append(self._row(Place(position, item.name, number), line))
+            for number, line in lines_of(blocks(item)):
+                rows.append(self.row(Place(position, item.name, number), line))
                 position += 1
                 if len(rows) == CHUNK_ROWS:
                     yield Chunk(rows)
@@ -46,7 +46,8 @@ class JsonLinesReader:
         if rows:
             yield Chunk(rows)
 
-    def _row(self, place: Place, line: bytes | int) -> Row:
+    def row(self, place: Place, line: bytes | int) -> Row:
+        """Return what one line holds, understood or not; an int is the length of a line that is too long."""
         fields: JsonObject = {}
         identity = None
         try:
@@ -127,7 +128,7 @@ def _unreadable(line: bytes, error: NotJson) -> RowInvalid:
     return RowInvalid(f"the line is not JSON: {error}", hint="write one JSON object on each line")
 
 
-def _lines(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes | int]]:
+def lines_of(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes | int]]:
     """Yield (number from 1, line) for every line that is not blank.
 
     A line longer than `MAX_ROW_BYTES` is not held: its length comes in its place.

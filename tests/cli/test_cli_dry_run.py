@@ -189,3 +189,18 @@ def test_a_dry_run_is_for_people_by_default(shell: Shell, tmp_path: Path) -> Non
     lines = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith("    ")}
     assert lines["emulate"].endswith("(flag)")
     assert lines["concurrency"].endswith("(default)")
+
+
+def test_a_dry_run_says_what_the_run_takes(shell: Shell, tmp_path: Path) -> None:
+    """It prints what `estimate` says of the same rows: tokens, cost in both modes, hours; also as JSON."""
+    rows = write_chats(tmp_path / "in.jsonl", 9)
+    words = [rows, "-o", tmp_path / "out.parquet", "--max-tokens", "100"]
+    told = shell("run", *words, "-n", "--json", "--emulate").events()[0]["estimate"]
+    said = shell("estimate", *words, "--json").events()[0]
+    assert isinstance(told, dict)
+    assert set(told) == set(said) - {"event"}
+    for name in ("rows", "input_tokens", "completion_tokens", "models", "caps"):
+        assert told[name] == said[name], name
+    printed = shell("run", *words, "-n", "--emulate").stdout
+    for word in ("Tokens", "Cost", "async", "bound by 10 requests at once", "settings"):
+        assert word in printed

@@ -30,7 +30,10 @@ SECRET = "AQVN-a-secret-that-must-not-be-seen-0123456789"
 ACCOUNT = {"API_KEY": SECRET, "FOLDER_ID": FOLDER}
 # What differs between two runs that bought the same answers.
 OF_THE_RUN = ("latency_s", "attempts", "finished_at", "request_id")
-_PERSONAL = re.compile(r"(YC_)?(API_KEY|IAM_TOKEN|FOLDER_ID)|CHATBATCH_.*|PYTHON.*|.*_proxy", re.IGNORECASE)
+_PERSONAL = re.compile(
+    r"(YC_)?(API_KEY|IAM_TOKEN|FOLDER_ID|SERVICE_ACCOUNT_KEY_FILE|METADATA_ADDR)|CHATBATCH_.*|PYTHON.*|.*_proxy",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Ran:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without anybody's credentials and settings, and with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not _PERSONAL.fullmatch(name)}
-    return {**kept, "PYTHONWARNINGS": "error", **(ACCOUNT if extra is None else extra)}
+    nobodys = {"PYTHONWARNINGS": "error", "YC_METADATA_ADDR": "127.0.0.1:9"}
+    return {**kept, **nobodys, **(ACCOUNT if extra is None else extra)}
 
 
 def start(

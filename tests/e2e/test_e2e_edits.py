@@ -13,7 +13,7 @@ from e2e.harness import Shell, billed, chat, read_output, statuses, write_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.client import Task
+from batch.attempts import Task
 from batch.emulator import Running, background
 from batch.journal import Intent, Journal, Result
 from batch.plan.feeding import Feed, RowNames, Rules

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reading import json_lines, line, rows_of
 
-from batch.client import Task
+from batch.attempts import Task
 from batch.journal import Intent, Journal, Result
 from batch.plan.feeding import UNKNOWN_BILLED, Feed, RowNames, Rules
 from batch.records import Defaults, Options, Status, Usage
@@ -105,3 +105,12 @@ def test_names_by_content(tmp_path: Path) -> None:
     rows = rows_of(json_lines(tmp_path, data))
     first, same, other = (names.name(row, DEFAULTS.request(row)) for row in rows)
     assert first == same != other
+
+
+def test_only_the_chosen_rows_are_asked(tmp_path: Path, journal: Journal) -> None:
+    """With keys that are chosen, rows of other keys are neither asked nor counted."""
+    rules = Rules(False, False, None, frozenset(("b", "d", "not there")))
+    feed = Feed(json_lines(tmp_path, DATA, id_column="id"), DEFAULTS, BY_ID, journal, rules)
+    batches = list(feed.batches())
+    assert [task.row_key for batch in batches for task in batch.tasks] == ["b", "d"]
+    assert sum(batch.skipped.answered for batch in batches) == feed.held_back == 0

@@ -77,7 +77,7 @@ DAMAGED: dict[str, Harm] = {
 STRANGE: dict[str, tuple[Harm, str]] = {
     "foreign": (_foreign, "is no journal of chatbatch."),
     "of another program": (lambda path: _with_pragma(path, "application_id = 7"), "is no journal of"),
-    "newer": (lambda path: _with_pragma(path, "user_version = 2"), "has schema 2; this version of"),
+    "newer": (lambda path: _with_pragma(path, "user_version = 99"), "has schema 99; this version of"),
 }
 
 

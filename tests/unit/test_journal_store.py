@@ -191,7 +191,7 @@ def test_unjudged_receipts(journal: Journal) -> None:
     """A receipt whose attempt has no outcome is found; intents without a receipt and judged ones are not."""
     journal.apply(_answered(1, "judged"))
     journal.apply([_intent(2, "row", 3, 5.0), Receipt(2, REPLY, 6.0, 1.0), _intent(3, "in flight", 1, 7.0)])
-    assert journal.unjudged() == [Unjudged(2, "row", 3, Receipt(2, REPLY, 6.0, 1.0))]
+    assert journal.unjudged() == [Unjudged(2, "row", 3, Receipt(2, REPLY, 6.0, 1.0), "m", None, "sync")]
     journal.apply([Outcome(2, "answered", None)])
     assert journal.unjudged() == []
 

@@ -18,7 +18,7 @@ from batch.errors import InputError
 from batch.jsontext import MAX_DEPTH
 from batch.readers import ColumnMapping, open_reader
 from batch.readers.base import CHUNK_ROWS
-from batch.readers.jsonl import _lines
+from batch.readers.jsonl import lines_of
 from batch.storage import find
 
 BOM = b"\xef\xbb\xbf"
@@ -76,7 +76,7 @@ def test_blocks_do_not_matter(data: bytes, cuts: list[int]) -> None:
         for number, text in enumerate(data.removeprefix(BOM).split(b"\n"), 1)
         if text and not text.isspace()
     ]
-    assert list(_lines(blocks)) == expected
+    assert list(lines_of(blocks)) == expected
 
 
 def test_rows_have_places_in_all_files(tmp_path: Path) -> None:

@@ -179,6 +179,8 @@ def test_the_metadata_says_how_it_was_made(tmp_path: Path, output: Path) -> None
         "input_tokens": 3 * (2**31 + 1),
         "completion_tokens": 3 * 2**33,
         "total_tokens": 3 * 2**40,
+        "cost": {"RUB": "3.703701"},
+        "rows_without_cost": 0,
     }
 
 

@@ -1,0 +1,100 @@
+"""One plain exchange with whoever issues tokens, and what may be shown of its answers.
+
+Tokens are asked for about once an hour, in a worker thread: these requests need none of the speed of the
+run's own transport. No exception of httpx leaves this module: it would carry the request, and the key in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from batch.errors import CredentialsError, ServiceUnavailable
+from batch.jsontext import JsonObject, NotJson, parse
+from batch.plaintext import printable
+
+MESSAGE_LENGTH = 300
+# A header takes no white space. The others are spelt otherwise in JSON and HTML: an echo of a key that was
+# pasted with its quotes could not be recognised, and would be shown.
+_NEVER_INSIDE = frozenset(" \"'\\<>&")
+# Refusals that pass: a time-out, too early, too many requests.
+_PASSING = (408, 425, 429)
+
+
+def usable(secret: str) -> bool:
+    """Return whether a text can be a credential: one that a header takes, and that an echo spells alike."""
+    return bool(secret) and secret.isascii() and secret.isprintable() and not _NEVER_INSIDE & set(secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an issuer answered with status 200; it holds a token, so it is not shown."""
+
+    content: JsonObject
+
+    def __repr__(self) -> str:
+        return "Answer(…)"
+
+    def text(self, name: str) -> str:
+        """Return a field that is a text, else nothing."""
+        value = self.content.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+
+def ask(
+    who: str, request: httpx.Request, timeout: httpx.Timeout, *, use_proxies: bool, secret: str = ""
+) -> Answer:
+    """Send a request to an issuer of tokens, `who` in sentences, and return its answer.
+
+    Raises `CredentialsError` with its message where it refuses, `ServiceUnavailable` where asking again may
+    help. `secret` is what the request holds: it is removed from the message.
+    """
+    try:
+        with _client(timeout, use_proxies=use_proxies) as client:
+            response = client.send(request)
+    except httpx.TimeoutException:
+        raise ServiceUnavailable(f"{who} took too long to answer.") from None
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+        raise ServiceUnavailable(f"{who} cannot be reached.") from None
+    status = response.status_code
+    if status == httpx.codes.OK:
+        content = _json(response.content)
+        if content is None:
+            raise ServiceUnavailable(f"{who} gave an answer that is not JSON.")
+        return Answer(content)
+    told = f"{who} answered {status}{_message(response.content, secret)}"
+    if 400 <= status < 500 and status not in _PASSING:
+        raise CredentialsError(told)
+    raise ServiceUnavailable(told)
+
+
+def _client(timeout: httpx.Timeout, *, use_proxies: bool) -> httpx.Client:
+    try:
+        return httpx.Client(timeout=timeout, trust_env=use_proxies, follow_redirects=False)
+    except (ImportError, ValueError):  # a SOCKS proxy is passed over here as by the transport
+        return httpx.Client(timeout=timeout, trust_env=False, follow_redirects=False)
+
+
+def _message(body: bytes, secret: str) -> str:
+    """Return `: <message>` of an error body in any of the service's shapes; nothing where it states none."""
+    content = _json(body) or {}
+    error = content.get("error")
+    inner = error if isinstance(error, dict) else content
+    message = inner.get("message") or error
+    return f": {shown(message, secret)}" if isinstance(message, str) and message.strip() else "."
+
+
+def shown(message: str, secret: str = "") -> str:
+    """Return a message of others on one line, without the secret, control characters and overlength."""
+    text = message.replace(secret, "[secret removed]") if secret else message
+    line = " ".join(printable(" ".join(text.split())).split())
+    return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"
+
+
+def _json(body: bytes) -> JsonObject | None:
+    try:
+        value = parse(body)
+    except NotJson:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,276 @@
+"""Asynchronous mode: requests are handed in as operations, and their results collected later.
+
+The operation's id is committed before it is looked at for the first time, so that a crash leaves operations to be
+finished and none to be bought again. What is open lives in the journal; in memory an operation is a few words
+until its end. Submitting and collecting have limits of their own and run side by side.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from batch.attempts import Ends, Made, Parts, Task
+from batch.budget import Reservation
+from batch.errors import AttemptFailed, Billed
+from batch.events import OperationExpired
+from batch.journal import ASYNC, OpenOperation, Outcome, Receipt, Submitted
+from batch.polling import Durations
+from batch.providers.operations import KEPT_S, Operation
+from batch.records import Reply, RequestIds
+from batch.stopping import Stopped
+from batch.verdicts import Life
+
+# Looks that are on their way at once; beyond that the quota of readings is what limits.
+LOOKS_AT_ONCE = 32
+# So many operations may be open: beyond that no more are submitted, which bounds memory (about 1 kB each).
+MOST_OPEN = 100_000
+# A look that failed is repeated no sooner.
+AFTER_FAILURE_S = 1.0
+EXPIRED = "EXPIRED"
+
+
+@dataclass(slots=True)
+class _Open:
+    """An operation whose end nobody has seen; `life` counts the looks that failed."""
+
+    known: OpenOperation
+    reservation: Reservation
+    life: Life
+    looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What is allowed to a row whose operation failed: so many attempts in a run, also where it may have cost."""
+
+    attempts: int
+    maybe_billed: bool
+
+
+@dataclass(slots=True)
+class Harvest:
+    """Looks at open operations when it pays, and writes their ends down.
+
+    `failed` counts rows whose operation failed in a way that may pass: the input is to be read again for them.
+    `attempts_of` says how often a row was asked in this run.
+    """
+
+    parts: Parts
+    ends: Ends
+    again: Again
+    attempts_of: Callable[[str], int]
+    durations: Durations = field(default_factory=Durations)
+    failed: int = 0
+    _due: list[tuple[float, int, _Open]] = field(default_factory=list)
+    _open: int = 0
+    _unseen: int = 0
+    _nap: anyio.CancelScope | None = None
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def open(self) -> int:
+        """Return how many operations are open."""
+        return self._open
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether one more may be submitted."""
+        return self._open < MOST_OPEN
+
+    # -- what is open
+
+    def adopt(self, found: Iterable[OpenOperation]) -> None:
+        """Take over the operations that earlier runs left open; each is looked at once, the oldest first."""
+        for known in found:
+            reservation = self.parts.budget.adopt(known.charge)
+            self._unseen += 1
+            self._add(known, reservation, self.parts.clock.monotonic())
+
+    def add(self, known: OpenOperation, reservation: Reservation) -> None:
+        """Take over an operation that was just submitted, and its reservation."""
+        self._add(known, reservation, self.parts.clock.monotonic() + self.durations.next_age(0.0))
+
+    def _add(self, known: OpenOperation, reservation: Reservation, due: float) -> None:
+        reservation.keep()
+        self._open += 1
+        self._push(due, _Open(known, reservation, Life(known.row_key, own_model=False)))
+
+    def _push(self, due: float, item: _Open) -> None:
+        heapq.heappush(self._due, (due, item.known.attempt, item))
+        if self._due[0][2] is item and self._nap is not None:
+            self._nap.cancel()
+
+    def _close(self, item: _Open) -> None:
+        self._open -= 1
+        self._seen(item)
+
+    def _seen(self, item: _Open) -> None:
+        if item.looks == 0:
+            self._unseen = max(0, self._unseen - 1)
+        item.looks += 1
+        self._changed.set()
+
+    # -- waiting for them
+
+    async def drained(self) -> None:
+        """Return when no operation is open; raises `Stopped` where the collecting stops first."""
+        await self._until(lambda: not self._open)
+
+    async def looked_once(self) -> None:
+        """Return when every operation that earlier runs left was looked at; raises `Stopped`."""
+        await self._until(lambda: not self._unseen)
+
+    async def room(self) -> None:
+        """Return when one more operation may be submitted; raises `Stopped`."""
+        await self._until(lambda: self.has_room)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._changed = anyio.Event()
+            with self.parts.stop.interruptible():
+                await self._changed.wait()
+
+    # -- looking at them
+
+    async def serve(self) -> None:
+        """Look at operations as they come due, until cancelled or stopped."""
+        seats = anyio.Semaphore(LOOKS_AT_ONCE)
+        async with anyio.create_task_group() as looking:
+            while await self._serve_next(looking, seats):
+                pass
+
+    async def _serve_next(self, looking: TaskGroup, seats: anyio.Semaphore) -> bool:
+        try:
+            with self.parts.stop.interruptible():
+                await seats.acquire()
+                item = await self._next()
+        except Stopped:
+            return False
+        looking.start_soon(self._look, item, seats)
+        return True
+
+    async def _next(self) -> _Open:
+        clock = self.parts.clock
+        while True:
+            now = clock.monotonic()
+            if self._due and self._due[0][0] <= now:
+                return heapq.heappop(self._due)[2]
+            with anyio.CancelScope() as self._nap:
+                await (clock.sleep(self._due[0][0] - now) if self._due else anyio.sleep_forever())
+            self._nap = None
+
+    async def _look(self, item: _Open, seats: anyio.Semaphore) -> None:
+        try:
+            async with self.parts.limits.slot():
+                due = await self._poll(item)
+        except Stopped:
+            return
+        finally:
+            seats.release()
+        if due is None:
+            self._close(item)
+        else:
+            self._seen(item)
+            self._push(due, item)
+
+    async def _poll(self, item: _Open) -> float | None:
+        """Look once; returns when to look again, or None where the operation has ended."""
+        parts, known = self.parts, item.known
+        sent_at = parts.clock.monotonic()
+        try:
+            reply = await parts.provider.poll(known.operation_id)
+            operation = parts.provider.operation(reply)
+        except AttemptFailed as error:
+            return await self._look_failed(item, error, sent_at)
+        parts.verdicts.answered(sent_at)
+        item.life.attempts = 0
+        age = parts.clock.time() - known.submitted_at
+        if operation.done:
+            await self._ended(item, reply, operation, age)
+            return None
+        if age > KEPT_S:
+            await self._expire(item, f"it was not done after {KEPT_S / 86400:.0f} days")
+            return None
+        return parts.clock.monotonic() + self.durations.next_age(age) - age
+
+    async def _look_failed(self, item: _Open, error: AttemptFailed, sent_at: float) -> float | None:
+        parts = self.parts
+        if not error.retryable and error.stops_run is None:
+            await self._expire(item, f"the service does not know it any more ({error.code}: {error})")
+            return None
+        item.life.attempts += 1
+        delay = parts.verdicts.delay(item.life, error, sent_at, parts.clock.monotonic() - sent_at)
+        return parts.clock.monotonic() + max(delay or 0.0, AFTER_FAILURE_S)
+
+    async def _ended(self, item: _Open, reply: Reply, operation: Operation, age: float) -> None:
+        parts, known = self.parts, item.known
+        took = operation.took_s if operation.took_s is not None else age
+        self.durations.add(took)
+        made = Made(known.attempt, known.number, 0.0, took, reply)
+        await parts.commits.commit(Receipt(known.attempt, reply, parts.clock.time(), took))
+        try:
+            completion = parts.provider.judge(reply)
+        except AttemptFailed as error:
+            await self._failed(item, made, error)
+            return
+        charge = parts.accounts.actual(known.model, ASYNC, completion.usage)
+        item.reservation.settle(charge)
+        self.ends.succeed(known.row_key, made, completion, charge)
+
+    async def _failed(self, item: _Open, made: Made, error: AttemptFailed) -> None:
+        known = item.known
+        self.ends.lost(made, error, item.reservation)
+        if error.stops_run is not None:
+            self.parts.stop.request(f"The service refused an operation ({error.code}): {error}", error.stops_run)
+        asked = self.attempts_of(known.row_key)
+        passing = error.retryable and (error.billed is Billed.NO or self.again.maybe_billed)
+        once_more = passing and asked < self.again.attempts
+        self.ends.tell_lost(known.row_key, known.number, error, 0.0 if once_more else None)
+        if once_more:
+            self.failed += 1
+        else:
+            await self.ends.fail(known.row_key, made, error)
+
+    async def _expire(self, item: _Open, reason: str) -> None:
+        """Write down that nobody will ever see an operation's end: what it may have cost stays spent."""
+        known = item.known
+        item.reservation.settle(None)
+        self.ends.commits.defer(Outcome(known.attempt, "expired", EXPIRED))
+        told = f"operation {known.operation_id} is lost: {reason}; --retry-expired buys its row again"
+        made = Made(known.attempt, known.number, 0.0, 0.0, None)
+        await self.ends.fail(known.row_key, made, AttemptFailed(told, code=EXPIRED))
+        self.parts.news.publish(OperationExpired(known.row_key, known.operation_id, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """Asynchronous mode: the reply is an operation, whose id is committed before anybody looks at it."""
+
+    parts: Parts
+    harvest: Harvest
+
+    @property
+    def mode(self) -> str:
+        """Return `async`."""
+        return ASYNC
+
+    async def send(self, body: bytes, ids: RequestIds, number: int) -> Reply:
+        """Hand a body in."""
+        return await self.parts.provider.submit(body, ids, number)
+
+    async def take(self, task: Task, made: Made, reply: Reply, reservation: Reservation) -> None:
+        """Commit the operation's id, and have it looked at from then on; raises `AttemptFailed`."""
+        parts = self.parts
+        operation = parts.provider.operation(reply)
+        now = parts.clock.time()
+        await parts.commits.commit(Submitted(made.attempt, operation.id, now))
+        parts.verdicts.answered(made.sent_at)
+        known = OpenOperation(
+            made.attempt, task.row_key, made.number, task.request.model, operation.id, now, reservation.worst
+        )
+        self.harvest.add(known, reservation)

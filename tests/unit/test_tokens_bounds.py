@@ -1,0 +1,67 @@
+"""The most that a request can be billed: never less than any tokenizer or any recording says."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from fitting.pairs import request_of
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import recorded
+
+from batch.emulator.tokenizer import prompt_tokens
+from batch.jsontext import encode
+from batch.records import Message, Options, Request
+from batch.tokens import Estimator, upper_bound
+from batch.tokens.bounds import text_bound
+
+
+def _request(texts: list[str]) -> Request:
+    return Request("m", tuple(Message("user", text) for text in texts), Options())
+
+
+def test_every_recorded_bill_is_below() -> None:
+    """No recorded request was billed more than its bound."""
+    checked = 0
+    for record in recorded("token-counts.jsonl"):
+        request = request_of(record)
+        if request is not None:
+            assert upper_bound(request) >= int(str(record["inputTextTokens"]))
+            checked += 1
+    assert checked > 40
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5))
+def test_it_is_above_the_tokenizer_and_the_bytes(texts: list[str]) -> None:
+    """For any texts the bound is at least the tokens, the bytes, the normalised bytes and the estimate."""
+    request = _request(texts)
+    bound = upper_bound(request)
+    assert bound >= len(prompt_tokens(texts))
+    assert bound >= sum(len(text.encode()) for text in texts)
+    assert bound >= sum(len(unicodedata.normalize("NFKC", text).encode()) for text in texts)
+    for model in ("yandexgpt/latest", "gpt-oss-120b/latest", "gemma-3-27b-it/latest", "unheard-of"):
+        assert bound >= Estimator.for_model(f"gpt:{model}").input_tokens(request)
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("", 0), ("ping", 4), ("Привет", 12), ("\ufdfa", 33), ("e\u0301", 3), ("😊", 4), ("\ud800", 3)],
+)
+def test_a_token_has_at_least_one_byte(text: str, most: int) -> None:
+    """A text's bound is its bytes in UTF-8, normalised where that makes more of them."""
+    assert text_bound(text) == most
+
+
+def test_json_may_be_written_in_another_way() -> None:
+    """Tools, schemas, calls and results have room to be escaped, indented and introduced by instructions."""
+    tools = [{"function": {"name": "погода", "parameters": {"type": "object"}}}]
+    plain = upper_bound(_request(["Hi"]))
+    escaped = 6 * 6 + len(encode(tools)) - 12
+    hi = Message("user", "Hi")
+    with_tools = upper_bound(Request("m", (hi,), Options(tools=tools)))  # type: ignore[arg-type]
+    assert with_tools >= plain + 2 * escaped + 200
+    assert upper_bound(Request("m", (hi,), Options(json_schema={"schema": {}}))) > plain + 200
+    assert upper_bound(Request("m", (hi,), Options(json_object=True))) > plain + 200
+    called = Message("assistant", tool_calls={"toolCalls": [{"functionCall": {"name": "f", "arguments": {}}}]})
+    assert upper_bound(Request("m", (hi, called), Options())) > plain + 200
