@@ -163,11 +163,17 @@ class ModeShare:
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """The input tokens of so many answered rows: as they were estimated, and as the service stated them."""
+    """The input tokens of so many answered rows: as they were estimated, and as the service stated them.
+
+    `cost` is what an estimate before the run would have said, with its assumption about answers, and `charged`
+    what they came to; None where a price is missing.
+    """
 
     rows: int
     estimated: int
     stated: int
+    cost: Money | None = None
+    charged: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from batch.events import (
     Stopping,
     UnknownBilled,
 )
+from batch.parsing import Money
 from batch.records import Status
 
 
@@ -120,9 +121,13 @@ def brief(event: RunFinished) -> str:
         parts.append(f"{event.open_operations:,} operations open")
     if event.emulated:
         parts.append("emulated")
-    how = f"Ended: {event.reason}" if event.reason else "Done"
+    how = f"Ended: {event.reason.removesuffix('.')}" if event.reason else "Done"
     parts += [f"in {duration(event.duration_s)}", event.output]
     return f"{how} (exit code {int(event.exit_code)}): {'; '.join(parts)}"
+
+
+def _money(known: Money) -> str:
+    return money(known.amount, known.currency)
 
 
 def _money_lines(event: RunFinished) -> list[str]:
@@ -134,9 +139,10 @@ def _money_lines(event: RunFinished) -> list[str]:
         lines.append(f"  open      {event.open_operations:,} operations; the same command collects their answers")
     if (estimate := event.estimated) is not None and estimate.stated:
         off = 100 * (estimate.estimated - estimate.stated) / estimate.stated
-        lines.append(
-            f"  estimate  {estimate.estimated:,} input tokens estimated, {estimate.stated:,} stated ({off:+.1f} %)"
-        )
+        told = f"{estimate.estimated:,} input tokens estimated, {estimate.stated:,} stated ({off:+.1f} %)"
+        if estimate.cost is not None and estimate.charged is not None:
+            told += f"; {_money(estimate.cost)} beforehand, {_money(estimate.charged)} in the end"
+        lines.append(f"  estimate  {told}")
     if (needs := event.needs) is not None:
         tokens = f"{amount(needs.input_tokens)} tokens in"
         if needs.completion_tokens is not None:

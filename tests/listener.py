@@ -64,8 +64,6 @@ def listening(**how: object) -> Iterator[Listener]:
             except OSError:
                 pass  # the other side has gone
 
-        do_GET = do_PUT = do_HEAD = do_POST
-
         def log_message(self, *_: object) -> None:
             pass
 
@@ -86,5 +84,4 @@ def listening(**how: object) -> Iterator[Listener]:
 def nobody() -> str:
     """Return an address at which nobody listens."""
     with listening() as listener:
-        url = listener.url
-    return url
+        return listener.url

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from batch import pricing
 from batch.accounts import Accounts
 from batch.budget import Caps
 from batch.errors import UsageError
-from batch.events import Estimated, ModeShare, Needs, Spending
+from batch.events import ModeShare, Spending
 from batch.journal import ASYNC, SYNC, Spent
 from batch.jsontext import Json
 from batch.parsing import Money
 from batch.pricing import Price
-from batch.records import Answer, Request, Status
 from batch.settings import Settings
-from batch.tokens import Estimator
 
 ANSWERED, UNKNOWN = "answered", "unknown"
 
@@ -132,86 +130,3 @@ class _Line:
     lost: Decimal = Decimal(0)
     unknown: Decimal = Decimal(0)
     unpriced: int = 0
-
-
-@dataclass(slots=True)
-class Reckoning:
-    """Told of every row of an output: how good the estimate was, and what the rows that are left need."""
-
-    accounts: Accounts
-    _estimators: dict[str, Estimator] = field(default_factory=dict)  # few: one per model
-    _rows: int = 0
-    _estimated: float = 0.0
-    _stated: int = 0
-    _answers: int = 0
-    _left: int = 0
-    _left_input: float = 0.0
-    _at_most: Decimal = Decimal(0)
-    _models: dict[str, tuple[int, float]] = field(default_factory=dict)
-    _unpriced: bool = False
-
-    def row(self, request: Request, answer: Answer) -> None:
-        """Take in a row that can be sent, with what became of it."""
-        if answer.status is Status.OK:
-            if answer.input_tokens is not None and answer.completion_tokens is not None:
-                self._rows += 1
-                self._estimated += self._estimate(request)
-                self._stated += answer.input_tokens
-                self._answers += answer.completion_tokens
-        elif answer.status is Status.PENDING:
-            self._wanted(request)
-
-    def _estimate(self, request: Request) -> float:
-        estimator = self._estimators.get(request.model)
-        if estimator is None:
-            identity = self.accounts.identity(request.model)
-            estimator = self._estimators[request.model] = Estimator.for_model(identity)
-        return estimator.input_tokens(request)
-
-    def _wanted(self, request: Request) -> None:
-        tokens = self._estimate(request)
-        self._left += 1
-        self._left_input += tokens
-        rows, given = self._models.get(request.model, (0, 0.0))
-        self._models[request.model] = (rows + 1, given + tokens)
-        try:
-            cost = self.accounts.worst(request, SYNC).cost
-        except UsageError:  # under a cap this row could not be sent at all
-            cost = None
-        self._at_most += cost.amount if cost else 0
-        self._unpriced = self._unpriced or cost is None
-
-    @property
-    def estimated(self) -> Estimated | None:
-        """Return the estimate of the input tokens of the answered rows beside what the service stated."""
-        return Estimated(self._rows, round(self._estimated), self._stated) if self._rows else None
-
-    def needs(self) -> Needs | None:
-        """Return what the rows that are left need, or None where none is left.
-
-        Input tokens as estimated, in the proportion in which the estimate was off so far; answers as long as
-        they were on average; both are None where nothing was answered yet.
-        """
-        if not self._left:
-            return None
-        scale = self._stated / self._estimated if self._estimated else 1.0
-        mean = self._answers / self._rows if self._rows else None
-        given = round(self._left_input * scale)
-        taken = None if mean is None else round(mean * self._left)
-        return Needs(self._left, given, taken, self._expected(scale, mean), self._most())
-
-    def _most(self) -> Money | None:
-        price = next((price for model in self._models if (price := self.accounts.price(model, SYNC))), None)
-        return None if price is None or self._unpriced else Money(self._at_most, price.currency)
-
-    def _expected(self, scale: float, mean: float | None) -> Money | None:
-        if mean is None or self._unpriced:
-            return None
-        amount, currency = Decimal(0), ""
-        for model, (rows, tokens) in self._models.items():
-            price = self.accounts.price(model, SYNC)
-            if price is None or (currency and currency != price.currency):
-                return None
-            currency = price.currency
-            amount += price.cost(round(tokens * scale), round(mean * rows))
-        return Money(amount, currency)

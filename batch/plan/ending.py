@@ -9,8 +9,8 @@ from batch.errors import ExitCode
 from batch.events import ModeShare, RunFinished, Spending, Tally
 from batch.jsontext import JsonObject
 from batch.limits import Limits
-from batch.plan.accounting import Reckoning
 from batch.plan.opening import Input, Paths
+from batch.plan.reckoning import Reckoning
 from batch.settings import Settings
 from batch.stopping import Stop
 from batch.writer import Totals

@@ -10,9 +10,9 @@ from batch.accounts import Accounts
 from batch.attempts import OUTCOMES, answered
 from batch.errors import AttemptFailed, Billed
 from batch.journal import IDENTITY, Journal, KeyCounter, Outcome, Result, Stored, Write
-from batch.plan.accounting import Reckoning
 from batch.plan.feeding import UNKNOWN_BILLED, RowNames
 from batch.plan.portions import Portion, invalid_keys
+from batch.plan.reckoning import Reckoning
 from batch.providers import Provider
 from batch.readers import Reader
 from batch.records import NOTHING_CHARGED, Answer, Defaults, KeyedChunk, Status, Usage

@@ -30,6 +30,7 @@ from batch.plan.estimates import (
     Tokens,
 )
 from batch.plan.learning import ENOUGH_ANSWERS, Learned
+from batch.plan.reckoning import USUAL_ANSWER
 from batch.plan.sampling import RatioEstimate
 from batch.plan.schedule import FIRST_TOKEN_S, TOKENS_PER_S, Deadline, Quotas, Schedule, scheduled
 from batch.plan.surveying import Part, Survey
@@ -38,7 +39,7 @@ from batch.settings import Settings
 
 # Answers where nothing is known of them: a label or a short sentence; two paragraphs; and the longest that the
 # service long allowed (`maxTokens` was at most 2,000). They are assumptions, and said to be.
-SHORT_ANSWER, USUAL_ANSWER, LONG_ANSWER = 50.0, 300.0, 2000.0
+SHORT_ANSWER, LONG_ANSWER = 50.0, 2000.0
 # The output column `cost` has so many decimals, and each row is rounded up to them.
 _LEAST_MONEY = Fraction(1, 1_000_000)
 

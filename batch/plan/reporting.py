@@ -18,8 +18,9 @@ from batch.journal import RunRecord, alive_elsewhere, is_held, read_owner
 from batch.journal.timeline import Bin, Measure, Notable, Timeline
 from batch.jsontext import Json
 from batch.parsing import Money
-from batch.plan.accounting import Reckoning, spending
+from batch.plan.accounting import spending
 from batch.plan.feeding import RowNames
+from batch.plan.reckoning import Reckoning
 from batch.plan.rewriting import Remembered, joined
 from batch.providers import models_of
 from batch.records import Answer, KeyedChunk, Request, Row, Status

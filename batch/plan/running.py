@@ -16,9 +16,9 @@ from batch import __version__, storage
 from batch.clock import Clock
 from batch.errors import ChatbatchError, ExitCode, NothingToDo
 from batch.events import Exporting, News, Notice, RunStarted, Stopping, Tally, UnknownBilled
-from batch.journal import Journal, Owner
+from batch.journal import ASYNC, SYNC, Journal, Owner
 from batch.jsontext import JsonObject, encode_text
-from batch.plan.accounting import Reckoning, mode_shares, price_facts, spending
+from batch.plan.accounting import mode_shares, price_facts, spending
 from batch.plan.answering import Answering
 from batch.plan.ending import End, Spent, Written, outcome, summary, told
 from batch.plan.exporting import Join, leave_unknown, settle
@@ -26,6 +26,7 @@ from batch.plan.feeding import RowNames
 from batch.plan.job import Job, Outside, Ticker
 from batch.plan.opening import asked_of, defaults, open_input, prepare, reached
 from batch.plan.portions import Portion
+from batch.plan.reckoning import Reckoning
 from batch.providers import Provider, open_provider, service_address
 from batch.runner import listen
 from batch.settings import Settings
@@ -175,7 +176,7 @@ async def _export(job: Job, provider: Provider, outside: Outside) -> Written:
     tick()
     settings = job.settings
     names = RowNames(provider.identity, by_id=settings.id_column is not None)
-    reckoning = Reckoning(job.accounts)
+    reckoning = Reckoning(job.accounts, ASYNC if settings.mode == ASYNC else SYNC)
     source = job.input.reader
     join = Join(source, defaults(settings), names, job.journal, provider.judge, settings.dedupe, reckoning)
     if settings.only_new:

@@ -10,7 +10,7 @@ from batch.journal.timeline import Bin
 from batch.report.drawing import Spot, colour, picture
 from batch.report.facts import Facts, Series, Spread
 from batch.report.panels import Mark, Panel
-from batch.report.words import decimal, number, seconds, share
+from batch.report.words import decimal, money, number, seconds, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +79,9 @@ def _estimate(known: Estimated) -> Panel:
     finding = (
         f"For {number(known.rows)} answered rows {number(known.estimated)} input tokens were estimated: {how}."
     )
+    if known.cost is not None and known.charged is not None:
+        before, came = (money(item.amount, item.currency) for item in (known.cost, known.charged))
+        finding += f" In money, {before} would have been estimated beforehand, and {came} came."
     most = max(known.estimated, known.stated, 1)
     chart = picture("estimate", "Estimated and stated input tokens", draw, span=(0, most * 1.04), height=130)
     legend = [Mark("unknown", f"estimated {number(known.estimated)}")]

@@ -67,6 +67,9 @@ def _estimate(facts: Facts) -> list[str]:
         off = 100 * (known.estimated - known.stated) / known.stated if known.stated else 0.0
         counts = f"{number(known.estimated)} input tokens estimated, {number(known.stated)} stated"
         told.append(f"{counts} ({off:+.1f} %)")
+        if known.cost is not None and known.charged is not None:
+            before, came = (money(item.amount, item.currency) for item in (known.cost, known.charged))
+            told.append(f"{before} would have been estimated beforehand, {came} came")
     if (needs := facts.needs) is not None:
         cost = (
             "at a cost unknown" if needs.cost is None else f"about {money(needs.cost.amount, needs.cost.currency)}"
@@ -118,6 +121,8 @@ def record(facts: Facts) -> JsonObject:
     estimated: JsonObject | None = None
     if known is not None:
         estimated = {"rows": known.rows, "estimated": known.estimated, "stated": known.stated}
+        for name, item in (("cost", known.cost), ("charged", known.charged)):
+            estimated[name] = None if item is None else {"amount": f"{item.amount:f}", "currency": item.currency}
     left: JsonObject | None = None
     if needs is not None:
         left = {

@@ -12,7 +12,8 @@ from batch.budget import Caps
 from batch.errors import UsageError
 from batch.journal import SYNC, Spent
 from batch.parsing import Money
-from batch.plan.accounting import Reckoning, open_accounts, price_facts, spending
+from batch.plan.accounting import open_accounts, price_facts, spending
+from batch.plan.reckoning import Reckoning
 from batch.providers.yandex import Models
 from batch.records import Answer, Message, Options, Request, Status, Usage
 from batch.settings import Settings

@@ -34,16 +34,39 @@ BEGAN = 1_750_000_000.0
 HOSTILE = Subject("", 'we"ird\\na\nme ночь.parquet', {"model": "m"})
 
 
-def _finished(code: ExitCode = ExitCode.OK) -> RunFinished:
+def _finished() -> RunFinished:
     spent = Spending(
-        currency="RUB", answers=Decimal("1.5"), lost=Decimal("0.25"), unknown=Decimal(0), total=Decimal("1.75"), unpriced=0
+        currency="RUB",
+        answers=Decimal("1.5"),
+        lost=Decimal("0.25"),
+        unknown=Decimal(0),
+        total=Decimal("1.75"),
+        unpriced=0,
     )
     return RunFinished(
-        output="out.parquet", rows={"ok": 8, "failed": 1, "invalid": 1, "pending": 0}, input_tokens=80,
-        completion_tokens=40, total_tokens=120, spending=[spent], estimated=None, needs=None, requests=10, retries=1,
-        not_billed=1, maybe_billed=1, unknown_billed=2, open_operations=3, modes=[], concurrency=7, limit_changes=1,
-        paused_s=0.0, duration_s=5.0, emulated=False, reason="", exit_code=code,
-    )  # fmt: skip
+        output="out.parquet",
+        rows={"ok": 8, "failed": 1, "invalid": 1, "pending": 0},
+        input_tokens=80,
+        completion_tokens=40,
+        total_tokens=120,
+        spending=[spent],
+        estimated=None,
+        needs=None,
+        requests=10,
+        retries=1,
+        not_billed=1,
+        maybe_billed=1,
+        unknown_billed=2,
+        open_operations=3,
+        modes=[],
+        concurrency=7,
+        limit_changes=1,
+        paused_s=0.0,
+        duration_s=5.0,
+        emulated=False,
+        reason="",
+        exit_code=ExitCode.OK,
+    )
 
 
 def _busy(metrics: Metrics) -> None:
@@ -103,7 +126,9 @@ def test_a_run_that_ended(tmp_path: Path) -> None:
     metrics.write()
     read = _read(path)
     assert read["chatbatch_rows"] == {("ok",): 8, ("failed",): 1, ("invalid",): 1, ("pending",): 0}
-    assert read["chatbatch_run_exit_code"] == read["chatbatch_running"] == read["chatbatch_service_down"] == {(): 0}
+    assert (
+        read["chatbatch_run_exit_code"] == read["chatbatch_running"] == read["chatbatch_service_down"] == {(): 0}
+    )
     assert read["chatbatch_run_duration_seconds"] == {(): 5}
     assert read["chatbatch_run_end_timestamp_seconds"] == {(): BEGAN + 5}
     assert read["chatbatch_last_success_timestamp_seconds"] == {(): BEGAN + 5}

@@ -54,7 +54,9 @@ def test_the_host_is_all_that_is_said_of_an_address() -> None:
     assert host_of(f"https://me:{SECRET}@hooks.example:8443/{SECRET}?t={SECRET}") == "https://hooks.example:8443"
 
 
-@pytest.mark.parametrize(("code", "end"), [(0, ""), (9, ""), (3, "/fail"), (8, "/fail"), (10, "/fail"), (143, "/fail")])
+@pytest.mark.parametrize(
+    ("code", "end"), [(0, ""), (9, ""), (3, "/fail"), (8, "/fail"), (10, "/fail"), (143, "/fail")]
+)
 def test_start_and_end_are_told_in_their_order(code: int, end: str) -> None:
     """The health check hears the start, then the end at the address that the exit code calls for."""
     with listening(delay_s=0.05) as check:
@@ -79,7 +81,9 @@ def test_without_addresses_nothing_is_done() -> None:
     assert time.monotonic() - began < 0.2
 
 
-@pytest.mark.parametrize(("statuses", "tries"), [((500, 503, 200), 3), ((429, 204), 2), ((502, 502, 502), 3), ((404,), 1)])
+@pytest.mark.parametrize(
+    ("statuses", "tries"), [((500, 503, 200), 3), ((429, 204), 2), ((502, 502, 502), 3), ((404,), 1)]
+)
 def test_what_may_pass_is_tried_again(statuses: tuple[int, ...], tries: int) -> None:
     """5xx and 429 are tried again, three times in all; other refusals are not."""
     with listening(statuses=statuses) as hook:
@@ -119,13 +123,25 @@ def test_a_start_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://does-not-exist.invalid/x", "http://127.0.0.1:1/x", "https://127.0.0.1:1/x"]
+    ("url", "why"),
+    [
+        ("http://does-not-exist.invalid/x", "its name cannot be resolved"),
+        ("http://127.0.0.1:1/x", "it cannot be reached"),
+        ("https://127.0.0.1:1/x", "it cannot be reached"),
+    ],
 )
-def test_nobody_there_is_a_sentence(url: str) -> None:
-    """An address where nobody is makes one sentence and raises nothing."""
+def test_nobody_there_is_a_sentence(url: str, why: str) -> None:
+    """An address where nobody is makes one sentence that says why, and raises nothing."""
     (lost,) = _tell(url + SECRET, None, timing=Timing(0.3, (), 3.0))
-    assert "could not be told how the run ended" in lost
+    assert lost.endswith(f"could not be told how the run ended: {why}.")
     assert SECRET not in lost
+
+
+def test_a_server_without_tls_is_a_sentence() -> None:
+    """A server that speaks no TLS at an https address is named as that."""
+    with listening() as plain:
+        (lost,) = _tell(None, plain.url.replace("http", "https"), timing=Timing(0.3, (), 1.0))
+    assert "no secure connection" in lost
 
 
 def test_a_lost_start_is_not_worth_a_word_where_the_end_came_through() -> None:
