@@ -302,8 +302,11 @@ def size(text: str) -> int:
 
 
 def url(text: str) -> str:
-    """Parse an `http://` or `https://` address, with or without a query."""
-    base_url(text.strip().partition("?")[0].partition("#")[0])
+    """Parse an `http://` or `https://` address that may hold a secret, which no sentence then repeats."""
+    try:
+        base_url(text.strip().partition("?")[0].partition("#")[0])
+    except ValueError:
+        raise ValueError("it is not an address such as https://hc-ping.com/…") from None
     return text.strip()
 
 

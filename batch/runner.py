@@ -31,6 +31,7 @@ UNWANTED_S = 1.0
 _SIGNALS = {
     signal.SIGINT: ("interrupted", ExitCode.INTERRUPTED),
     signal.SIGTERM: ("terminated", ExitCode.TERMINATED),
+    signal.SIGHUP: ("the terminal is gone", ExitCode.TERMINATED),
 }
 
 
@@ -251,7 +252,10 @@ async def listen(stop: Stop, news: News, everything: anyio.CancelScope) -> None:
 
     SIGUSR1 asks how far the run is.
     """
-    with anyio.open_signal_receiver(*_SIGNALS, signal.SIGUSR1) as signals:
+    # A hang-up that somebody chose to ignore (nohup) stays ignored.
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ends = [number for number in _SIGNALS if not (ignored and number == signal.SIGHUP)]
+    with anyio.open_signal_receiver(*ends, signal.SIGUSR1) as signals:
         async for received in signals:
             if received == signal.SIGUSR1:
                 news.publish(StatusAsked())

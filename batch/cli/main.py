@@ -21,6 +21,7 @@ from batch.errors import ChatbatchError, ExitCode
 BROKEN_PIPE = 141
 _COMMANDS = {
     "run": "Answer the rows of a file; the same command again continues.",
+    "job": "Run, list, check and schedule the jobs of job files.",
     "check": "Read every row and say what is wrong with which.",
     "estimate": "Say what the rows would take: tokens, money, hours.",
     "prices": "Show the price list in force, with its dates and sources.",
@@ -28,6 +29,7 @@ _COMMANDS = {
     "export": "Write the output again from the journal, at no cost.",
     "report": "Say what a job came to; with --html as a page with charts.",
     "doctor": "Check journal, input and output against each other.",
+    "cancel": "Cancel open operations, and record what the service says.",
     "send": "Post one request body and print the service's answer.",
     "auth": "Look at credentials: which are found, and whether they work.",
     "emulator": "Serve a local emulator of the API.",

@@ -37,6 +37,11 @@ def _default(item: Declared) -> str:
 
 def settings_from(flags: Mapping[str, object]) -> Resolved:
     """Return the settings from a command's flags, the environment and the defaults, in this order."""
+    return resolve([flag_layer(flags), from_environment(os.environ)])
+
+
+def flag_layer(flags: Mapping[str, object]) -> Layer:
+    """Return what a command's flags set."""
     given: dict[str, Value] = {}
     for name, value in flags.items():
         if isinstance(value, tuple):
@@ -45,7 +50,7 @@ def settings_from(flags: Mapping[str, object]) -> Resolved:
             given[name] = value
         elif value is not None and not (name == "verbose" and value == 0):
             given[name] = str(value)
-    return resolve([Layer("flag", given), from_environment(os.environ)])
+    return Layer("flag", given)
 
 
 def settings_table() -> str:

@@ -9,6 +9,7 @@ import click
 from batch.cli.forecast import estimate_fields, estimate_lines
 from batch.errors import ExitCode
 from batch.jsontext import Json, JsonObject, encode_text
+from batch.notify import host_of
 from batch.plaintext import printable
 from batch.plan.checking import Findings, Outlook
 from batch.records import Row
@@ -18,7 +19,7 @@ from batch.settings import Resolved
 def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
     """Print what a run would do, and where each setting came from."""
     settings = resolved.settings
-    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    values = {item.name: _shown(item.name, getattr(settings, item.name)) for item in fields(settings)}
     if settings.json:
         told: JsonObject = {
             name: {"value": _plain(value), "from": resolved.origins[name]} for name, value in values.items()
@@ -41,6 +42,11 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
             text = printable(str(_plain(value)))
             click.echo(f"    {name:<15} {text if len(text) < 60 else text[:59] + '…'}  ({resolved.origins[name]})")
     return ExitCode.OK
+
+
+def _shown(name: str, value: object) -> object:
+    """Return a setting's value as it may be shown: of addresses that may hold a secret, whose they are."""
+    return f"{host_of(value)}/…" if name in ("ping_url", "webhook") and isinstance(value, str) else value
 
 
 def show_invalid(row: Row, *, as_json: bool) -> None:

@@ -79,12 +79,14 @@ def open_input(settings: Settings, inputs: Sequence[str], paths: Paths | None = 
     )
     if mapping.prompt_column and mapping.template:
         raise UsageError("--prompt-column and --template exclude each other: a template names its fields.")
-    files = _find(inputs, paths)
+    files = _find(inputs, paths, settings.log_file)
     return Input(files, mapping, open_reader(files, mapping))
 
 
-def _find(inputs: Sequence[str], paths: Paths | None) -> list[InputFile]:
+def _find(inputs: Sequence[str], paths: Paths | None, log_file: Path | None) -> list[InputFile]:
     own = _own_files(paths) if paths else []
+    if log_file is not None:
+        own += [log_file, *log_file.parent.glob(glob.escape(log_file.name) + ".*")]
     if storage.STANDARD_INPUT not in inputs:
         _not_the_output(inputs, paths)
         return storage.find(inputs, leave_out=own)

@@ -175,7 +175,7 @@ def test_what_nobody_expected_is_told(
 
 
 def test_a_failing_notification_fails_nothing(shell: Shell, tmp_path: Path) -> None:
-    """A refusing health check and an absent webhook change no exit code; each is one warning, without its secret."""
+    """A refusing health check and an absent webhook change no exit code; each is one warning without secrets."""
     rows, absent = write_chats(tmp_path / "in.jsonl", 2), nobody()
     with listening(statuses=(404,)) as server:
         flags = ["--ping-url", f"{server.url}/{TOKEN}", "--webhook", f"{absent}/{TOKEN}"]

@@ -94,7 +94,7 @@ def test_a_signal_before_the_first_row_is_told(tmp_path: Path) -> None:
 
 
 def test_figures_move_while_the_run_runs_and_outlive_kill_9(tmp_path: Path) -> None:
-    """The metrics file grows at the interval of --stats; after kill -9 it says running, until the next run ends."""
+    """The metrics file grows at the --stats interval; after kill -9 it says running until the next run ends."""
     with background(SLOW) as service, listening() as server:
         words = _words(tmp_path, service, server)
         with killed_at_the_end(start(*words)) as process:
@@ -127,7 +127,7 @@ def test_cron_mails_nothing_and_promtool_is_content(tmp_path: Path) -> None:
         words = _words(tmp_path, service, server)
         for _ in range(2):
             ran = run_cli(*words)
-            assert (ran.code, ran.said) == (0, "")
+            assert (ran.code, ran.said) == (0, ""), (tmp_path / "run.log").read_text("utf-8")
         assert billed(service) == ROWS
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -1,79 +1,18 @@
 """Every setting of a run, declared once.
 
-A field of `Settings` is a flag, an environment variable (`CHATBATCH_…`), a key of a job file and a line of
-the documentation; the command line derives all of them from here. Values arrive as text and are parsed by
-the setting's own function, so that a wrong one gets the same sentence wherever it came from. Imports no
-command-line library.
+A field of `Settings` is a flag, an environment variable (`CHATBATCH_…`), a key of a job file and a line of the
+documentation; the command line derives all of them from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias, TypeVar
 
 from batch import parsing
-from batch.errors import UsageError
 from batch.parsing import Bounds, FailureLimit, KeptField, Money, RateLimit
-
-T = TypeVar("T")
-ENVIRONMENT_PREFIX = "CHATBATCH_"
-
-Value: TypeAlias = "str | bool | tuple[str, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One declared setting: how it is written, what it means, and how its text becomes a value."""
-
-    name: str
-    section: str
-    help: str
-    short: str
-    metavar: str
-    many: bool
-    switch: bool
-    negative: bool
-    parse: Callable[[str], object]
-    default: object
-
-    @property
-    def flag(self) -> str:
-        """Return the long flag, such as `--max-tokens`."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """Return the environment variable, such as `CHATBATCH_MAX_TOKENS`."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-
-def _setting(
-    default: T,
-    help: str,  # noqa: A002 - the word that every command line uses
-    *,
-    section: str,
-    parse: Callable[[str], object] = str,
-    short: str = "",
-    metavar: str = "TEXT",
-    many: bool = False,
-    switch: bool = False,
-    negative: bool = False,
-) -> T:
-    declared = {
-        "section": section,
-        "help": help,
-        "parse": parse,
-        "short": short,
-        "metavar": metavar,
-        "many": many,
-        "switch": switch,
-        "negative": negative,
-    }
-    return field(default=default, metadata=declared)
-
+from batch.settings.declaring import setting as _setting
 
 _ROWS, _MODEL, _SERVICE = "Rows", "Model", "Service"
 _PACE, _STOP, _SHOW = "Pace and retries", "When to stop", "Output and progress"
@@ -453,81 +392,3 @@ class Settings:
         short="-v",
         metavar="N",
     )
-
-
-def declared() -> Sequence[Declared]:
-    """Return every setting, in the order in which the help shows them."""
-    return _DECLARED
-
-
-def _declare() -> tuple[Declared, ...]:
-    return tuple(Declared(name=item.name, default=item.default, **item.metadata) for item in fields(Settings))
-
-
-_DECLARED = _declare()
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """Values of one origin, by setting's name; `origin` is what the user is told, such as `flag`."""
-
-    origin: str
-    values: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The settings in force, and for each the origin of its value."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-
-def from_environment(environment: Mapping[str, str]) -> Layer:
-    """Return the layer of `CHATBATCH_…` variables; empty ones count as not set.
-
-    Raises `UsageError` for a variable that names no setting: a misspelt one would be silently ignored.
-    """
-    by_variable = {item.variable: item for item in _DECLARED}
-    values: dict[str, Value] = {}
-    for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or not text.strip():
-            continue
-        item = by_variable.get(variable)
-        if item is None:
-            near = parsing.nearest(variable, by_variable)
-            raise UsageError(f"The environment variable {variable} names no setting{near}.")
-        values[item.name] = tuple(text.replace(",", " ").split()) if item.many else text
-    return Layer("environment", values)
-
-
-def resolve(layers: Sequence[Layer]) -> Resolved:
-    """Return the settings from `layers`, the first of which wins.
-
-    Raises `UsageError` where a value cannot be parsed, naming the flag or the variable.
-    """
-    chosen: dict[str, object] = {}
-    origins: dict[str, str] = {}
-    for item in _DECLARED:
-        origins[item.name] = "default"
-        for layer in layers:
-            value = layer.values.get(item.name)
-            if value is None or value == ():
-                continue
-            chosen[item.name] = _parse(item, value, layer.origin)
-            origins[item.name] = layer.origin
-            break
-    return Resolved(Settings(**chosen), origins)  # type: ignore[arg-type]  # each was parsed by its own field
-
-
-def _parse(item: Declared, value: Value, origin: str) -> object:
-    label = item.variable if origin == "environment" else item.flag
-    try:
-        if item.switch:
-            return value if isinstance(value, bool) else parsing.boolean(str(value))
-        if item.many:
-            texts = value if isinstance(value, tuple) else (str(value),)
-            return tuple(parsed for text in texts if (parsed := item.parse(text)) is not None)
-        return item.parse(str(value))
-    except ValueError as error:
-        raise UsageError(f"{label}: {error}.") from None

@@ -1,0 +1,47 @@
+"""`chatbatch job check`: what is wrong with a job, without a network."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from batch.cli.job import jobs_option
+from batch.errors import ExitCode
+
+
+@click.command(params=[jobs_option()])
+@click.argument("wanted", nargs=-1, metavar="[NAME...]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line for each finding.")
+def command(wanted: tuple[str, ...], jobs: str, as_json: bool) -> int:
+    """Say what is wrong with the jobs NAME, or with all: file, inputs, prices, credentials, folders, schedule.
+
+    Sends nothing. Prints a line for each finding, with how to mend it. Exits with 2 when something is wrong.
+
+    \b
+    Examples:
+      chatbatch job check
+      chatbatch job check nightly --json
+    """
+    from batch.jobfile import find, names
+    from batch.jsontext import encode_text
+    from batch.plaintext import printable
+    from batch.plan.jobchecking import check
+
+    faults, folder = 0, Path(jobs)
+    chosen = wanted or tuple(names(folder))
+    for name in chosen:
+        for finding in check(find(name, folder), datetime.now().astimezone(), os.environ):
+            faults += finding.fault
+            kind = "fault" if finding.fault else "note"
+            if as_json:
+                told = {"event": kind, "job": name, "text": finding.text, "hint": finding.hint or None}
+                click.echo(encode_text(dict(told)))
+            else:
+                hint = f" {finding.hint}" if finding.hint else ""
+                click.echo(printable(f"{name}: {kind}: {finding.text.rstrip('.')}.{hint}"))
+    if not as_json:
+        click.echo(f"Faults: {faults:,}, in {len(chosen):,} jobs looked at." if faults else "Nothing is wrong.")
+    return ExitCode.USAGE if faults else ExitCode.OK

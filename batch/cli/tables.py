@@ -1,0 +1,38 @@
+"""Small tables on stdout, and how a job's run is written in their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from batch.plaintext import printable
+
+if TYPE_CHECKING:
+    from batch.plan.history import Record
+
+
+def columns(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield lines whose cells stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield printable("  ".join(cells).rstrip())
+
+
+def moment(seconds: float) -> str:
+    """Return a time since 1970 as people of this machine's time zone write it."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"
+
+
+def rows(record: Record) -> str:
+    """Return how the job's rows stood: answered of all."""
+    return f"{record.rows.get('ok', 0):,} of {sum(record.rows.values()):,}" if record.rows else "-"
+
+
+def bought(record: Record) -> str:
+    """Return what a run's answers cost."""
+    if record.gained is None:
+        return "-"
+    cost = record.gained.cost
+    return ", ".join(f"{amount:f} {code}" for code, amount in sorted(cost.items())) or "0"

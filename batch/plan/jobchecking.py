@@ -1,0 +1,117 @@
+"""What a look at a job tells before it runs: everything that can be known without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from batch import auth, storage
+from batch.clock import SystemClock
+from batch.errors import ChatbatchError
+from batch.jobfile import load
+from batch.plan.accounting import open_accounts
+from batch.plan.credentials import find_credentials
+from batch.plan.jobs import Prepared, prepare
+from batch.plan.opening import Paths, open_input
+from batch.providers import check_model, models_of
+from batch.settings import from_environment
+from batch.writer import Layout
+
+# Where a credential is found without asking anybody, in the order of `batch.auth.finding`.
+_ENVIRONMENT = ("YC_API_KEY", "YC_IAM_TOKEN", "API_KEY", "IAM_TOKEN", "YC_SERVICE_ACCOUNT_KEY_FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line about a job: a `fault`, or a note; `hint` says how to mend it."""
+
+    fault: bool
+    text: str
+    hint: str = ""
+
+
+def check(path: Path, began: datetime, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong with a job that would begin then, and what is worth knowing; sends nothing."""
+    try:
+        prepared = prepare(load(path), [from_environment(environment)], began, environment)
+    except ChatbatchError as error:
+        yield Finding(True, str(error), error.hint)
+        return
+    for look in (_inputs, _prices, _folders):
+        yield from _guarded(look, prepared)
+    try:
+        yield from _credentials(prepared, environment)
+    except ChatbatchError as error:
+        yield Finding(True, str(error), error.hint)
+    yield from _schedule(prepared)
+
+
+def _guarded(look: Callable[[Prepared], Iterator[Finding]], prepared: Prepared) -> Iterator[Finding]:
+    try:
+        yield from look(prepared)
+    except ChatbatchError as error:
+        yield Finding(True, str(error), error.hint)
+
+
+def _inputs(prepared: Prepared) -> Iterator[Finding]:
+    settings = prepared.resolved.settings
+    found = prepared.there()
+    for text in prepared.inputs:
+        if text not in found:
+            yield Finding(False, f"there is nothing to read in {text} yet; a run would have nothing to do")
+    paths = Paths.of(settings)
+    if found:
+        Layout.of(open_input(settings, found, paths).reader.columns, settings.keep)
+
+
+def _prices(prepared: Prepared) -> Iterator[Finding]:
+    settings = prepared.resolved.settings
+    accounts = open_accounts(settings, models_of(settings, settings.folder).identity)
+    if accounts.price(settings.model, "sync") is None:
+        yield Finding(
+            False,
+            f"no price is known for {settings.model}: the job's cost will not be",
+            "State one with prices, or price_input and price_output, in [budget].",
+        )
+
+
+def _folders(prepared: Prepared) -> Iterator[Finding]:
+    settings = prepared.resolved.settings
+    state = prepared.history.folder / "history.jsonl"
+    for path in (settings.output, prepared.journal, settings.log_file, settings.metrics_file, state):
+        if path is not None:
+            storage.check_folder(path)
+    yield from ()
+
+
+def _credentials(prepared: Prepared, environment: Mapping[str, str]) -> Iterator[Finding]:
+    settings = prepared.resolved.settings
+    if settings.emulate:
+        yield Finding(False, "the job asks the emulator: nothing is sent, and nothing that it answers is real")
+        return
+    check_model(settings, settings.folder or auth.folder_from_environment(environment))
+    if settings.service_account_key or any(environment.get(name, "").strip() for name in _ENVIRONMENT):
+        for warning in find_credentials(settings, environment, SystemClock()).warnings:
+            yield Finding(False, warning)
+        return
+    yield Finding(
+        False,
+        "no credential is set; the machine's metadata and the yc CLI were not asked, which needs a network",
+        "Set API_KEY or IAM_TOKEN where the job is started, or service_account_key in [service].",
+    )
+
+
+def _schedule(prepared: Prepared) -> Iterator[Finding]:
+    schedule = prepared.job.schedule
+    if not schedule.cron:
+        yield Finding(False, "the job has no schedule", 'Such as at = "02:30" in [schedule].')
+    elif schedule.next(prepared.began) is None:
+        yield Finding(True, f"the schedule {schedule.cron} names no day that there is", "Mend [schedule] cron.")
+    if schedule.timezone:
+        try:
+            ZoneInfo(schedule.timezone)
+        except (OSError, ValueError, KeyError):  # what it raises for a name that is none, too
+            yield Finding(True, f"there is no time zone {schedule.timezone}", "Such as Europe/Moscow.")
