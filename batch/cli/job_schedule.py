@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batch.cli.job import jobs_option
 from batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from batch.plan.scheduling import Unit
 
 
-@click.command()
+@click.command(params=[jobs_option()])
 @click.argument("name", metavar="NAME")
-@click.option(
-    "--jobs-dir",
-    "jobs",
-    default="jobs",
-    show_default=True,
-    envvar="CHATBATCH_JOBS_DIR",
-    metavar="DIR",
-    help="Where the job files are. [env: CHATBATCH_JOBS_DIR]",
-)
 @click.option("--systemd", is_flag=True, help="A service and a timer instead of a crontab line.")
 @click.option("--user", is_flag=True, help="With --systemd: units for your own service manager, not the system's.")
 @click.option("--write", "target", metavar="DIR", help="With --systemd: write the units into this folder.")
@@ -73,8 +65,11 @@ def _program() -> tuple[str, ...]:
 
 
 def _user() -> str:
+    """Return whom the system's service runs as: whoever calls, also through sudo."""
     import pwd
 
+    if os.getuid() == 0 and (caller := os.environ.get("SUDO_USER", "").strip()):
+        return caller
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a user without a name, as in containers

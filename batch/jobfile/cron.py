@@ -15,6 +15,7 @@ _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12),
 _ITEM = re.compile(r"(?:(\*)|(\w+)(?:-(\w+))?)(?:/(\d{1,2}))?")
 # The rarest day of cron, 29 February on a given weekday, comes back within 40 years.
 _LONGEST_DAYS = 40 * 366
+_ANY_DAY = datetime(2000, 1, 1)  # only whether a day ever comes is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,11 @@ def _field(word: str, name: str, low: int, high: int) -> frozenset[int]:
             raise ValueError(f"{word!r} is no {name} of cron")
         if match[1]:
             first, last = low, high
+        elif match[4] and not match[3]:  # what crons make of it differs
+            raise ValueError(f"{part!r}: a step of cron goes with a range or a star, such as */{step}")
         else:
             first = _number(match[2], name, low, high)
-            last = _number(match[3], name, low, high) if match[3] else (high if match[4] else first)
+            last = _number(match[3], name, low, high) if match[3] else first
         if first > last:
             raise ValueError(f"{part!r}: a range of cron goes upwards")
         found.update(range(first, last + 1, step))
@@ -127,8 +130,8 @@ class Schedule:
         if moment is not None:
             every = ",".join(map(str, on)) if on and len(on) < len(_DAYS) else "*"
             cron = f"{moment[1]} {moment[0]} * * {every}"
-        if cron:
-            Cron.parse(cron)
+        if cron and Cron.parse(cron).next(_ANY_DAY) is None:
+            raise ValueError(f"the line of cron {cron!r} names a day that never comes")
         return cls(" ".join(cron.split()), moment, on, timezone, parsing.duration(jitter) if jitter else 0.0)
 
     def next(self, after: datetime) -> datetime | None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from batch import auth, storage
 from batch.clock import SystemClock
-from batch.errors import ChatbatchError
+from batch.errors import ChatbatchError, UsageError
 from batch.jobfile import load
 from batch.plan.accounting import open_accounts
 from batch.plan.credentials import find_credentials
@@ -22,6 +22,9 @@ from batch.writer import Layout
 
 # Where a credential is found without asking anybody, in the order of `batch.auth.finding`.
 _ENVIRONMENT = ("YC_API_KEY", "YC_IAM_TOKEN", "API_KEY", "IAM_TOKEN", "YC_SERVICE_ACCOUNT_KEY_FILE")
+
+
+_FROM_CRON = "A schedule's variables are loaded by: set -a; . jobs/.env; set +a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,10 @@ def _credentials(prepared: Prepared, environment: Mapping[str, str]) -> Iterator
     if settings.emulate:
         yield Finding(False, "the job asks the emulator: nothing is sent, and nothing that it answers is real")
         return
-    check_model(settings, settings.folder or auth.folder_from_environment(environment))
+    try:
+        check_model(settings, settings.folder or auth.folder_from_environment(environment))
+    except UsageError as error:
+        yield Finding(True, str(error), f"{error.hint} {_FROM_CRON}")
     if settings.service_account_key or any(environment.get(name, "").strip() for name in _ENVIRONMENT):
         for warning in find_credentials(settings, environment, SystemClock()).warnings:
             yield Finding(False, warning)

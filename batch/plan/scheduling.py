@@ -170,10 +170,10 @@ def _service(launch: Launch, name: str) -> str:
 
 def _endings(grace_s: float) -> Sequence[str]:
     return (
-        "# Orderly ends: 8, a budget is spent; 10, the deadline came; 143, stopped by SIGTERM (systemctl stop,",
-        "# shutdown). The answers so far are written and the next run continues. Still failures: 3, rows without",
-        "# an answer; 9, no input though error_on_empty asks for some; 11, another run holds the output.",
-        "SuccessExitStatus=8 10 143",
+        "# 9 is nothing to do, with error_on_empty. 143 answers SIGTERM (systemctl stop, shutdown), which systemd",
+        "# takes for a clean end. All others are failures, as for the health check: also 8, a budget is spent,",
+        "# 10, the deadline came, and 11, another run goes on; rows that somebody waits for are left.",
+        "SuccessExitStatus=9 143",
         "# A run takes as long as it takes; stop_at or max_duration of the job file ends it.",
         "TimeoutStartSec=infinity",
         f"# SIGTERM lets rows in flight finish for {grace_s:g} s; then the output is written.",

@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 1, 2, 30, 15, tzinfo=UTC)  # a Sunday
         ("0 9 * * mon-fri", "2026-03-02 09:00"),
         ("0 9 * * 7", "2026-03-01 09:00"),
         ("0 9 13 * 5", "2026-03-06 09:00"),
-        ("0 9 1,15 jan/6 *", "2026-07-01 09:00"),
+        ("0 9 1,15 jan-dec/6 *", "2026-07-01 09:00"),
     ],
 )
 def test_the_next_moment_of_a_line_of_cron(line: str, due: str) -> None:
@@ -32,7 +32,7 @@ def test_the_next_moment_of_a_line_of_cron(line: str, due: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "* * * *", "60 * * * *", "* * * * fun", "*/0 * * * *", "5-1 * * * *", "@daily x"]
+    "line", ["", "* * * *", "60 * * * *", "* * * * fun", "*/0 * * * *", "5-1 * * * *", "5/15 * * * *", "@daily x"]
 )
 def test_lines_that_are_none(line: str) -> None:
     """What cron would not take is refused."""
@@ -41,8 +41,10 @@ def test_lines_that_are_none(line: str) -> None:
 
 
 def test_a_day_that_never_comes() -> None:
-    """The thirtieth of February has no next moment."""
+    """The thirtieth of February has no next moment, and no job may wait for it."""
     assert Cron.parse("0 0 30 2 *").next(NOW) is None
+    with pytest.raises(ValueError, match="never comes"):
+        Schedule.of("", "0 0 30 2 *", [])
 
 
 def test_a_time_of_day_with_days_is_a_line_of_cron() -> None:
