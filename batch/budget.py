@@ -56,14 +56,17 @@ class Budget:
     """Keeps spending under the caps; `spent` is what earlier runs of the job were charged, or may have been.
 
     `overcharged` is called, with the charge and the reservation, where the service billed more than the bound.
+    `patient`: whether a request waits for those that go on beyond their sending (operations).
     """
 
     caps: Caps
     stop: Stop
     spent: Sum = field(default_factory=Sum)
     overcharged: Callable[[Charge, Charge], None] = lambda _charge, _bound: None
+    patient: bool = True
     _reserved: Sum = field(default_factory=Sum)
     _open: int = 0
+    _kept: int = 0
     _turn: anyio.Lock = field(default_factory=anyio.Lock)
     _settled: anyio.Event = field(default_factory=anyio.Event)
 
@@ -82,7 +85,7 @@ class Budget:
 
     async def _until_it_fits(self, worst: Charge) -> None:
         while not self._fits(worst):
-            if not self._open:
+            if self._open == (0 if self.patient else self._kept):
                 self.stop.request(self._exhausted(worst), ExitCode.BUDGET)
                 raise Stopped
             self._settled = anyio.Event()
@@ -121,10 +124,16 @@ class Budget:
             f"{plain(worst.cost.amount)} {money}"
         )
 
-    def close(self, worst: Charge, charged: Charge) -> None:
+    def note_kept(self) -> None:
+        """Note that a reservation outlives its request's sending; to be called by it, once."""
+        self._kept += 1
+        self._settled.set()
+
+    def close(self, worst: Charge, charged: Charge, *, kept: bool) -> None:
         """Count what a reservation came to; to be called by it, once."""
         self._reserved.subtract(worst)
         self._open -= 1
+        self._kept -= kept
         self.spent.add(charged)
         self._settled.set()
         if charged is not worst and exceeds(charged, worst):
@@ -143,7 +152,9 @@ class Reservation:
 
     def keep(self) -> None:
         """Note that the request goes on beyond the block that made the reservation: `release` does nothing now."""
-        self._kept = True
+        if not self._kept:
+            self._kept = True
+            self._budget.note_kept()
 
     def leave(self) -> None:
         """Note that the request leaves: from now on its worst case is spent, unless `settle` says otherwise."""
@@ -153,7 +164,7 @@ class Reservation:
         """Count what the request was charged; None where that is not known: then the worst case stays spent."""
         if not self._closed:
             self._closed = True
-            self._budget.close(self.worst, self.worst if charged is None else charged)
+            self._budget.close(self.worst, self.worst if charged is None else charged, kept=self._kept)
 
     def release(self) -> None:
         """Give back what was set aside for a request that never left; nothing after `settle`."""

@@ -32,6 +32,12 @@ MOST_OPEN = 100_000
 # A look that failed is repeated no sooner.
 AFTER_FAILURE_S = 1.0
 EXPIRED = "EXPIRED"
+# An operation that is not known so soon after its submission may not have reached whoever is asked.
+NOT_YET_KNOWN_S = 60.0
+# Before durations are known so many operations are looked at early and often, to find out for the others, which
+# are looked at after `UNSCOUTED_S` at the latest.
+SCOUTS = 30
+UNSCOUTED_S = 60.0
 
 
 @dataclass(slots=True)
@@ -41,6 +47,7 @@ class _Open:
     known: OpenOperation
     reservation: Reservation
     life: Life
+    adopted: bool
     looks: int = 0
 
 
@@ -68,6 +75,7 @@ class Harvest:
     failed: int = 0
     _due: list[tuple[float, int, _Open]] = field(default_factory=list)
     _open: int = 0
+    _scouts: int = 0
     _unseen: int = 0
     _nap: anyio.CancelScope | None = None
     _changed: anyio.Event = field(default_factory=anyio.Event)
@@ -89,16 +97,20 @@ class Harvest:
         for known in found:
             reservation = self.parts.budget.adopt(known.charge)
             self._unseen += 1
-            self._add(known, reservation, self.parts.clock.monotonic())
+            self._add(known, reservation, self.parts.clock.monotonic(), adopted=True)
 
     def add(self, known: OpenOperation, reservation: Reservation) -> None:
         """Take over an operation that was just submitted, and its reservation."""
-        self._add(known, reservation, self.parts.clock.monotonic() + self.durations.next_age(0.0))
+        first = self.durations.next_age(0.0)
+        if not self.durations.informed:
+            self._scouts += 1
+            first = first if self._scouts <= SCOUTS else UNSCOUTED_S
+        self._add(known, reservation, self.parts.clock.monotonic() + first, adopted=False)
 
-    def _add(self, known: OpenOperation, reservation: Reservation, due: float) -> None:
+    def _add(self, known: OpenOperation, reservation: Reservation, due: float, *, adopted: bool) -> None:
         reservation.keep()
         self._open += 1
-        self._push(due, _Open(known, reservation, Life(known.row_key, own_model=False)))
+        self._push(due, _Open(known, reservation, Life(known.row_key, own_model=False), adopted))
 
     def _push(self, due: float, item: _Open) -> None:
         heapq.heappush(self._due, (due, item.known.attempt, item))
@@ -110,10 +122,32 @@ class Harvest:
         self._seen(item)
 
     def _seen(self, item: _Open) -> None:
-        if item.looks == 0:
-            self._unseen = max(0, self._unseen - 1)
+        if item.adopted and item.looks == 0:
+            self._unseen -= 1
         item.looks += 1
         self._changed.set()
+
+    def _learn(self, took_s: float) -> None:
+        """Take in a duration; once enough are known, look at those that nobody looked at when it pays."""
+        informed = self.durations.informed
+        self.durations.add(took_s)
+        if informed or not self.durations.informed:
+            return
+        now = self.parts.clock.monotonic()
+        self._due = [
+            (due if item.looks or item.adopted else now + self._until_next(self._age(item)), number, item)
+            for due, number, item in self._due
+        ]
+        heapq.heapify(self._due)
+        if self._nap is not None:
+            self._nap.cancel()
+
+    def _age(self, item: _Open) -> float:
+        """Return how old an operation is; the wall clock may have been set back."""
+        return max(0.0, self.parts.clock.time() - item.known.submitted_at)
+
+    def _until_next(self, age: float) -> float:
+        return self.durations.next_age(age) - age
 
     # -- waiting for them
 
@@ -189,28 +223,33 @@ class Harvest:
             return await self._look_failed(item, error, sent_at)
         parts.verdicts.answered(sent_at)
         item.life.attempts = 0
-        age = parts.clock.time() - known.submitted_at
+        age = self._age(item)
         if operation.done:
             await self._ended(item, reply, operation, age)
             return None
         if age > KEPT_S:
             await self._expire(item, f"it was not done after {KEPT_S / 86400:.0f} days")
             return None
-        return parts.clock.monotonic() + self.durations.next_age(age) - age
+        return parts.clock.monotonic() + self._until_next(age)
 
     async def _look_failed(self, item: _Open, error: AttemptFailed, sent_at: float) -> float | None:
         parts = self.parts
-        if not error.retryable and error.stops_run is None:
+        gone = error.code == "NOT_FOUND"
+        if gone and self._age(item) > NOT_YET_KNOWN_S:
             await self._expire(item, f"the service does not know it any more ({error.code}: {error})")
             return None
         item.life.attempts += 1
+        if gone:
+            return parts.clock.monotonic() + NOT_YET_KNOWN_S / 3
         delay = parts.verdicts.delay(item.life, error, sent_at, parts.clock.monotonic() - sent_at)
-        return parts.clock.monotonic() + max(delay or 0.0, AFTER_FAILURE_S)
+        if delay is None:  # no answer of the service's, as of a proxy: the operation may well be there
+            delay = parts.verdicts.patience.retry.pause(item.life.attempts)
+        return parts.clock.monotonic() + max(delay, AFTER_FAILURE_S)
 
     async def _ended(self, item: _Open, reply: Reply, operation: Operation, age: float) -> None:
         parts, known = self.parts, item.known
         took = operation.took_s if operation.took_s is not None else age
-        self.durations.add(took)
+        self._learn(took)
         made = Made(known.attempt, known.number, 0.0, took, reply)
         await parts.commits.commit(Receipt(known.attempt, reply, parts.clock.time(), took))
         try:

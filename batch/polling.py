@@ -44,6 +44,11 @@ class Durations:
         """Return how many durations are remembered."""
         return len(self._sorted)
 
+    @property
+    def informed(self) -> bool:
+        """Return whether enough is known to say when a look pays."""
+        return self.known >= ENOUGH
+
     def share(self, part: float) -> float | None:
         """Return the duration within which this share of the operations is done; None where none is known."""
         if not self._sorted:
@@ -52,8 +57,8 @@ class Durations:
 
     def next_age(self, age: float) -> float:
         """Return the age at which an operation that is not done at `age` is to be looked at."""
-        if self.known < ENOUGH:
-            return max(FIRST_AGE_S, age * UNKNOWN_GROWTH)
+        if not self.informed:
+            return max(FIRST_AGE_S, age + min(age * (UNKNOWN_GROWTH - 1), LONGEST_S))
         for part in LADDER:
             at = self.share(part)
             if at is not None and at > age + 0.05 * at:

@@ -147,6 +147,8 @@ class Runner:
             for error in errors.exceptions:
                 if isinstance(error, ChatbatchError):
                     self._give_up(error)
+                    # Where a budget had ended the run before, nobody else ends the collecting.
+                    harvest.parts.stop.request(str(error), error.exit_code)
 
     async def _pass(self, batches: Iterator[Batch]) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[Sequence[Task]](1)
@@ -237,7 +239,10 @@ class Runner:
         """Ask the run to end when its time is over."""
         if self._frame.deadline is not None:
             await self._clock.sleep(self._frame.deadline - self._clock.monotonic())
-            self._stop.request("the deadline is reached", ExitCode.DEADLINE)
+            reason = "the deadline is reached"
+            self._stop.request(reason, ExitCode.DEADLINE)
+            if self._harvest is not None:  # it may still collect what a budget or a quota had left open
+                self._harvest.parts.stop.request(reason, ExitCode.DEADLINE)
 
     async def _end_grace(self, rows: anyio.CancelScope) -> None:
         """After a signal, let rows in flight finish for the grace; then leave them (they stay in doubt)."""

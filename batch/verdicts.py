@@ -112,6 +112,7 @@ class Verdicts:
 
     def _slowed(self, life: Life, error: AttemptFailed, sent_at: float) -> float:
         """Let the limits know; the pause is shared, so the row adds only a little jitter of its own."""
+        self.limits.give_back()
         now = self.clock.monotonic()
         self._slowed_since = now if self._slowed_since is None else self._slowed_since
         longest = self.patience.max_outage_s

@@ -45,7 +45,8 @@ class Keeper:
 
     `obtain` raises `CredentialsError` where the issuer refuses, `ServiceUnavailable` where asking again may
     help. `first` is a token that is there already, `material` what else may never be shown. Serves one event
-    loop at a time.
+    loop at a time. `warn` is called with a sentence at the first renewal that fails while the old token lives,
+    and with another when one has succeeded again.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Keeper:
         self._failed_at = float("-inf")
         self._in_a_row = 0
         self.renewals = self.failures = 0
+        self.warn: Callable[[str], None] = _nobody
+        self._warned = False
         if first is not None:
             self._take(first)
 
@@ -127,11 +130,23 @@ class Keeper:
             self.failures += 1
             self._in_a_row += 1
             self._failure, self._failed_at = error, self._clock.time()
+            self._tell(error)
         finally:
             self._flight = None
             flight.set()
 
+    def _tell(self, error: CredentialsError | ServiceUnavailable) -> None:
+        left_s = self._dies_at - self._clock.time()
+        if self._warned or self._token is None or left_s <= 0:  # without a token every request fails, and says so
+            return
+        self._warned = True
+        until = "" if left_s == float("inf") else f", which lives for {left_s / 60:.0f} min more"
+        self.warn(f"The IAM token could not be renewed; the old one is used{until}: {error}")
+
     def _take(self, token: Token) -> None:
+        if self._warned:
+            self._warned = False
+            self.warn("The IAM token is renewed again.")
         now = self._clock.time()
         self._failure, self._in_a_row, self._failed_at = None, 0, float("-inf")
         self._token = token
@@ -146,6 +161,10 @@ class Keeper:
 
     def _pause(self) -> float:
         return min(PAUSE_S * 2.0 ** max(0, min(self._in_a_row - 1, 10)), LONGEST_PAUSE_S)
+
+
+def _nobody(_sentence: str) -> None:
+    """Tell nobody."""
 
 
 def _lost(error: CredentialsError | ServiceUnavailable) -> AttemptFailed:

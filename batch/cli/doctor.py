@@ -14,7 +14,11 @@ def command(output: str, **flags: object) -> int:
     """Check the journal, the input and OUT against each other.
 
     Prints one line for each discrepancy, and what is worth knowing as notes. Changes nothing and
-    sends nothing. Exits with 0 when nothing is wrong, else with 1.
+    sends nothing. Exits with 0 when nothing is wrong, else with 1. Sums of tokens and of money are
+    compared too; operations that are open or expired are notes.
+
+    With --json a line for each: {"event": "fault" or "note", "text"}; at last {"event": "doctor",
+    "faults", "notes"}.
 
     \b
     Examples:

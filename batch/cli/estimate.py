@@ -13,8 +13,8 @@ from batch.cli.options import settings_from, settings_options
 from batch.errors import ExitCode
 
 if TYPE_CHECKING:
-    from batch.plan.estimates import Estimate
-    from batch.plan.estimating import Wishes
+    from batch.plan.estimation.estimates import Estimate
+    from batch.plan.estimation.estimating import Wishes
     from batch.progress import Printer
     from batch.settings import Settings
 
@@ -65,7 +65,7 @@ def command(
     """
     from batch.cli.forecast import show_estimate
     from batch.parsing import home_expanded
-    from batch.plan.estimating import Wishes
+    from batch.plan.estimation.estimating import Wishes
 
     settings = settings_from(flags).settings
     wishes = Wishes(exact, pilot, home_expanded(calibrate) if calibrate else None, answer_tokens)
@@ -76,7 +76,7 @@ def command(
 def _made(settings: Settings, inputs: tuple[str, ...], wishes: Wishes) -> Estimate:
     from batch.clock import SystemClock
     from batch.events import News
-    from batch.plan.estimating import Outer, estimate
+    from batch.plan.estimation.estimating import Outer, estimate
 
     news, printer = News(), _printer(settings)
     news.subscribe(printer.note)

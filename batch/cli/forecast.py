@@ -9,8 +9,8 @@ import click
 
 from batch.jsontext import Json, JsonObject, encode_text
 from batch.plaintext import printable
-from batch.plan.estimates import Asked, CapOutlook, Cost, Estimate, Mode, ModelTokens, Span, Tokens
-from batch.plan.schedule import Schedule
+from batch.plan.estimation.estimates import Asked, CapOutlook, Cost, Estimate, Mode, ModelTokens, Span, Tokens
+from batch.plan.estimation.schedule import Schedule
 from batch.pricing import money, short_name
 
 _SET_PRICE = "set --price-input and --price-output, or state it in a file for --prices"

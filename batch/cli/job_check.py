@@ -28,7 +28,7 @@ def command(wanted: tuple[str, ...], jobs: str, as_json: bool) -> int:
     from batch.jobfile import find, names
     from batch.jsontext import encode_text
     from batch.plaintext import printable
-    from batch.plan.jobchecking import check
+    from batch.plan.scheduled.checks import check
 
     faults, folder = 0, Path(jobs)
     chosen = wanted or tuple(names(folder))

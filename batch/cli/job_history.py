@@ -15,7 +15,7 @@ from batch.cli.tables import bought, columns, moment, rows
 from batch.errors import ExitCode
 
 if TYPE_CHECKING:
-    from batch.plan.history import Record
+    from batch.plan.scheduled.history import Record
 
 _HEAD = ("began", "lasted", "outcome", "exit", "answered", "tokens in", "tokens out", "cost", "rows")
 
@@ -38,7 +38,7 @@ def command(name: str, jobs: str, count: int, as_json: bool) -> int:
     """
     from batch.jobfile import find, load
     from batch.jsontext import encode_text
-    from batch.plan.jobs import remembered
+    from batch.plan.scheduled.jobs import remembered
 
     records = remembered(load(find(name, Path(jobs))), datetime.now().astimezone(), os.environ)[-count:]
     if as_json:

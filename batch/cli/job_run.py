@@ -16,7 +16,7 @@ from batch.errors import ExitCode
 from batch.settings import from_environment
 
 if TYPE_CHECKING:
-    from batch.plan.jobs import Prepared
+    from batch.plan.scheduled.jobs import Prepared
 
 
 @click.command(params=[*settings_options(), jobs_option()])
@@ -36,7 +36,7 @@ def command(name: str, jobs: str, **flags: object) -> int:
       chatbatch job run jobs/nightly.toml --max-rows 10 --emulate
     """
     from batch.jobfile import find, load
-    from batch.plan.jobs import prepare
+    from batch.plan.scheduled.jobs import prepare
 
     job = load(find(name, Path(jobs)))
     above = [flag_layer(flags), from_environment(os.environ)]
@@ -47,7 +47,7 @@ def command(name: str, jobs: str, **flags: object) -> int:
 def _run(prepared: Prepared) -> int:
     from batch.cli.run import execute
     from batch.clock import SystemClock
-    from batch.plan.jobs import recorded
+    from batch.plan.scheduled.jobs import recorded
 
     settings, name = prepared.resolved.settings, prepared.job.name
     if settings.dry_run:

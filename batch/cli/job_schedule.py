@@ -13,7 +13,7 @@ from batch.cli.job import jobs_option
 from batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from batch.plan.scheduling import Unit
+    from batch.plan.scheduled.scheduling import Unit
 
 
 @click.command(params=[jobs_option()])
@@ -36,7 +36,7 @@ def command(name: str, jobs: str, systemd: bool, user: bool, target: str | None,
     """
     from batch import parsing
     from batch.jobfile import find, load
-    from batch.plan.scheduling import Launch, crontab_line, systemd_units
+    from batch.plan.scheduled.scheduling import Launch, crontab_line, systemd_units
     from batch.settings import Settings
 
     if (user or target) and not systemd:
@@ -78,7 +78,7 @@ def _user() -> str:
 
 def _environment(given: str | None, folder: Path) -> Path | None:
     """Return the environment file, after warnings about its permissions and its lines."""
-    from batch.plan.scheduling import environment_file_faults
+    from batch.plan.scheduled.scheduling import environment_file_faults
 
     file = Path(os.path.abspath(given)) if given else folder / ".env"
     if not file.is_file():

@@ -11,7 +11,9 @@ import click
 from batch.cli.options import settings_from, settings_options
 from batch.errors import ExitCode, InputError
 
-_SETTINGS = ("folder", "base_url", "emulate", "data_logging", "timeout", "verbose")
+_SETTINGS = (
+    "folder", "base_url", "iam_url", "service_account_key", "emulate", "data_logging", "timeout", "verbose",
+)  # fmt: skip
 
 
 @click.command(params=settings_options(*_SETTINGS))

@@ -15,7 +15,14 @@ def command(output: str, unknown: bool, **flags: object) -> int:
     """Say how the run that writes OUT is doing, or how the last one ended.
 
     Reads the journal, also while the run goes on in another process; changes nothing, and needs
-    neither credentials nor network.
+    neither credentials nor network. Rows that are submitted have an operation that the next run
+    collects.
+
+    With --json one object: state (running, ended, killed, never run), owner, run, rows (ok, failed,
+    submitted, in_flight, pending, invalid, input), last_minute, rows_per_s, left_s, input_tokens,
+    completion_tokens, total_tokens, attempts by outcome, unknown_billed, open_operations and
+    oldest_operation_s (its age), modes (requests, answered, tokens, cost of each), spending by currency
+    (answers, lost, unknown, total at most); with --unknown also unknown.
 
     \b
     Examples:

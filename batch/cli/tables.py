@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batch.plaintext import printable
 
 if TYPE_CHECKING:
-    from batch.plan.history import Record
+    from batch.plan.scheduled.history import Record
 
 
 def columns(lines: Sequence[Sequence[str]]) -> Iterator[str]:

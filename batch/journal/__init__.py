@@ -22,7 +22,7 @@ from batch.journal.entries import (
     Unjudged,
     Write,
 )
-from batch.journal.inspection import Inspection
+from batch.journal.inspection import Inspection, OpenSum
 from batch.journal.keys import KeyCounter
 from batch.journal.owner import BEAT_S, Owner, alive_elsewhere, is_held, read_owner
 from batch.journal.queries import Records, RunRecord, Spent, Sums
@@ -44,6 +44,7 @@ __all__ = [
     "KeyCounter",
     "LimitSet",
     "OpenOperation",
+    "OpenSum",
     "Outcome",
     "Owner",
     "Receipt",

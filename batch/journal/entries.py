@@ -156,10 +156,11 @@ class Unjudged:
 @dataclass(frozen=True, slots=True)
 class RowState:
     """What is known of a row that was asked: its status (None: no result yet), the code of its failure, how
-    often it was asked, and whether an operation of it is open.
+    often it was asked, whether an operation of it is open, and whether its last attempt led to no result.
     """
 
     status: Status | None
     error_code: str | None
     attempts: int
     is_open: bool = False
+    unfinished: bool = False

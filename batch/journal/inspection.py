@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
 
 from batch.journal.connection import sentences
 from batch.journal.entries import Unjudged
 from batch.journal.queries import UNJUDGED, Records, as_float, as_int, as_text, as_unjudged
+from batch.journal.schema import MICROS
 
 _CONTRADICTIONS = {
     "row {} has an answer without a receipt": "SELECT r.row_key FROM results r LEFT JOIN receipts c "
@@ -18,7 +21,30 @@ _CONTRADICTIONS = {
     "USING (row_key) WHERE a.outcome = 'answered' AND r.row_key IS NULL",
     "row {} has the result of a request that was never sent": "SELECT r.row_key FROM results r LEFT JOIN "
     "attempts a USING (attempt) WHERE r.attempt > 0 AND a.attempt IS NULL",
+    "row {} has two open operations": "SELECT a.row_key FROM attempts a LEFT JOIN receipts c USING (attempt) "
+    "WHERE a.outcome IS NULL AND a.operation_id IS NOT NULL AND c.attempt IS NULL "
+    "GROUP BY a.row_key HAVING count(*) > 1",
+    "operation {} is that of two requests": "SELECT operation_id FROM attempts WHERE operation_id IS NOT NULL "
+    "GROUP BY operation_id HAVING count(*) > 1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSum:
+    """The operations whose end nobody has seen: how many, when the oldest was submitted (seconds since 1970),
+    and how many belong to rows that failed before.
+    """
+
+    count: int
+    oldest: float | None
+    failed_before: int
+
+
+_OPEN = (
+    "SELECT count(*), min(a.submitted_at), count(r.row_key) FROM attempts a LEFT JOIN receipts c USING (attempt) "
+    "LEFT JOIN results r USING (row_key) "
+    "WHERE a.outcome IS NULL AND a.operation_id IS NOT NULL AND c.attempt IS NULL"
+)
 
 
 class Inspection(Records):
@@ -56,6 +82,29 @@ class Inspection(Records):
             "AND a.operation_id IS NULL ORDER BY a.attempt"
         )
         return [(str(key), float(str(sent)), as_text(status)) for key, sent, status in found]
+
+    def open_sum(self) -> OpenSum:
+        """Return the open operations in sum."""
+        count, oldest, failed = self._all(_OPEN)[0]
+        return OpenSum(as_int(count), as_float(oldest), as_int(failed))
+
+    def expired(self) -> Iterator[tuple[str, str, str | None]]:
+        """Yield the operations whose end nobody will see: row key, operation, the row's status now."""
+        question = (
+            "SELECT a.row_key, a.operation_id, r.status FROM attempts a LEFT JOIN results r USING (row_key) "
+            "WHERE a.outcome = 'expired' ORDER BY a.attempt"
+        )
+        with sentences(self.path):
+            for key, operation, status in self._connection.execute(question):
+                yield str(key), str(operation), as_text(status)
+
+    def costs(self) -> dict[str, Decimal]:
+        """Return what the answers cost, by currency."""
+        found = self._all(
+            "SELECT currency, sum(cost_micros) FROM results WHERE status = 'ok' AND cost_micros IS NOT NULL "
+            "AND currency IS NOT NULL GROUP BY currency"
+        )
+        return {str(currency): Decimal(as_int(micros)) / MICROS for currency, micros in found}
 
     def last_finished(self) -> float | None:
         """Return when the last row came to its end."""

@@ -117,13 +117,16 @@ class Records:
         """Return what is known of rows; those that were never asked are left out."""
         found = self._all(
             "SELECT a.row_key, r.status, r.error_code, count(*), "
-            "max(a.operation_id IS NOT NULL AND a.outcome IS NULL) FROM attempts a LEFT JOIN results r "
+            "max(a.operation_id IS NOT NULL AND a.outcome IS NULL), coalesce(r.attempt, 0) < max(a.attempt) "
+            "FROM attempts a LEFT JOIN results r "
             f"USING (row_key) WHERE a.row_key IN ({_marks(row_keys)}) GROUP BY a.row_key",
             row_keys,
         )
         return {
-            str(key): RowState(Status(status) if status else None, as_text(code), as_int(asked), bool(is_open))
-            for key, status, code, asked, is_open in found
+            str(key): RowState(
+                Status(status) if status else None, as_text(code), as_int(asked), bool(is_open), bool(unfinished)
+            )
+            for key, status, code, asked, is_open, unfinished in found
         }
 
     def results(self, row_keys: Sequence[str]) -> dict[str, Stored]:

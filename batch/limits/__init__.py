@@ -5,8 +5,9 @@ A limit is taken before a request leaves. Knows nothing of requests.
 
 from __future__ import annotations
 
-from batch.limits.concurrency import Concurrency
+from batch.limits.concurrency import Concurrency, Known
 from batch.limits.gate import LimitChange, Limits, TooLate
+from batch.limits.shared import Demand, Grant
 from batch.limits.windows import Window
 
-__all__ = ["Concurrency", "LimitChange", "Limits", "TooLate", "Window"]
+__all__ = ["Concurrency", "Demand", "Grant", "Known", "LimitChange", "Limits", "TooLate", "Window"]

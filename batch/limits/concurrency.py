@@ -17,6 +17,21 @@ FIRST_REST_S = 60.0
 LONGEST_REST_S = 1800.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was found out of a quota's concurrency, for others who use it; times are of the clock's `monotonic`.
+
+    `refused_at` is when the last episode of refusals began, `resume_at` when its pause ends; None for never.
+    """
+
+    limit: int
+    ceiling: int | None
+    rest_s: float
+    rest_until: float
+    refused_at: float | None = None
+    resume_at: float | None = None
+
+
 @dataclass(slots=True)
 class Concurrency:
     """The limit of requests at once, between `low` and `high`; equal ones make it fixed.
@@ -72,6 +87,18 @@ class Concurrency:
     def stumbled(self) -> None:
         """Note a failure of the service: what was on the way to growth is forgotten."""
         self._credit = 0
+
+    def known(self) -> tuple[int, int | None, float, float]:
+        """Return the limit, the ceiling, and how long and until when it rests below that."""
+        return self.limit, self._ceiling, self._rest_s, self._rest_until
+
+    def adopt(self, known: Known, grown: int) -> None:
+        """Go on from what all have found out together; `grown` is how much we have grown since."""
+        self._ceiling, self._rest_s, self._rest_until = known.ceiling, known.rest_s, known.rest_until
+        most = max(known.limit, self.high if known.ceiling is None else known.ceiling - 1)
+        if known.ceiling is None and known.limit < self.granted:
+            most = self.granted  # slow start: all together do not rush past its end
+        self.limit = max(self.low, min(known.limit + grown, most, self.high))
 
     def _plateau(self, now: float) -> int | None:
         """Return the highest number that is known to be good, until it is time to ask for more."""

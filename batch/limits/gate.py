@@ -5,7 +5,7 @@ Only this module of the limits waits. Whoever is let through leaves at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,8 +13,9 @@ import anyio
 
 from batch.clock import Clock
 from batch.errors import ExitCode
-from batch.limits.concurrency import Concurrency
-from batch.limits.windows import Pace, Window
+from batch.limits.concurrency import Concurrency, Known
+from batch.limits.shared import Demand, Grant, Watched
+from batch.limits.windows import NOTHING_S, Pace, Window
 from batch.parsing import RateLimit
 from batch.stopping import Stop, Stopped
 
@@ -79,6 +80,8 @@ class Limits:
         self._cut_at = float("-inf")
         self._foreign_s = 0.0
         self._running = 0
+        self._watched = Watched(concurrency.low, concurrency.high)
+        self._grant: Grant | None = None
         self.paused_s = 0.0
 
     @property
@@ -111,8 +114,9 @@ class Limits:
         self._foreign_s = 0.0
         if not self._trusted:
             self._trusted = True
-            self._slots.total_tokens = self._concurrency.limit
-        if self._concurrency.succeeded(now, self.running):
+            self._open_slots()
+        if self._concurrency.succeeded(now, self.running + self._elsewhere):
+            self._watched.grown += 1
             self._apply("grown")
 
     def doubt(self) -> None:
@@ -127,10 +131,16 @@ class Limits:
         """
         now = self._clock.monotonic()
         if now >= self._resume_at and sent_at >= self._cut_at:
-            self._concurrency.refused(now, self.running, allowed)
+            running = self.running + self._elsewhere
+            if self._elsewhere and allowed is not None:
+                # What others run is known a little late; that all of the limit was in use is the better guess.
+                running = max(running, self._concurrency.limit)
+            self._concurrency.refused(now, running, allowed)
             self._cut_at = now
+            self._watched.grown = 0
             self._apply("refused by the service")
         self.pause(max(PAUSE_S, retry_after or 0.0))
+        self._watched.resume_at = self._resume_at
 
     def learn(self, rate: RateLimit, retry_after: float | None = None) -> bool:
         """Keep a rate that the service stated and refused, from now on; a lower one that is kept stays.
@@ -138,6 +148,7 @@ class Limits:
         Returns whether what we sent ourselves used it up: the window says then when to go on. Where it did
         not, somebody else uses the quota too, and all that helps is a pause.
         """
+        self._watched.stated[rate.seconds] = min(rate.count, self._watched.stated.get(rate.seconds, rate.count))
         if self._keep(rate):
             unit = next(name for name, seconds in UNITS.items() if seconds == rate.seconds)
             self._told(LimitChange(f"requests per {unit}", rate.count, "stated by the service"))
@@ -157,6 +168,11 @@ class Limits:
         window.count = rate.count
         return True
 
+    def give_back(self) -> None:
+        """Note that a request was refused for a quota: it takes no part of those of a minute and more."""
+        for window in self._windows.values():
+            window.give_back()
+
     def stumbled(self) -> None:
         """Note that the service failed: concurrency does not shrink for that, and does not grow either."""
         self._concurrency.stumbled()
@@ -170,10 +186,86 @@ class Limits:
             self._resume_at = until
 
     def _apply(self, reason: str) -> None:
+        self._open_slots()
+        self._told(LimitChange("requests at once", self._ours, reason))
+
+    @property
+    def _ours(self) -> int:
+        """How many of the quota's slots are ours; at least the one in which whoever asks first waits."""
         limit = self._concurrency.limit
-        if self._trusted and self._slots.total_tokens != limit:
-            self._slots.total_tokens = limit
-        self._told(LimitChange("requests at once", limit, reason))
+        return limit if self._grant is None else max(1, min(limit, self._grant.slots))
+
+    def _open_slots(self) -> None:
+        if self._trusted and self._slots.total_tokens != self._ours:
+            self._slots.total_tokens = self._ours
+
+    # -- sharing the quota with others
+
+    @property
+    def _elsewhere(self) -> int:
+        return self._grant.elsewhere if self._grant is not None else 0
+
+    def demand(self) -> Demand:
+        """Return what is used and could be used of the quota; looks some times a second at what it watches."""
+        now = self._clock.monotonic()
+        limit = self._concurrency.limit
+        slots = min(self._watched.most, limit) if self._trusted else 1
+        if self._grant is not None:
+            slots = min(slots, self._grant.slots)
+        need = self._watched.look(self.running, slots, limit) if self._trusted else 1
+        rates = {
+            seconds: (window.count, window.used(now))
+            for seconds, window in self._windows.items()
+            if window.count is not None
+        }
+        return Demand(limit, need, self.running, rates, self._windows[1].used(now), self._watched.take_sent())
+
+    def known(self) -> Known:
+        """Return what was found out of the concurrency."""
+        return Known(*self._concurrency.known(), _finite(self._cut_at), _finite(self._watched.resume_at))
+
+    def bounds(self) -> tuple[int, int]:
+        """Return between which numbers of requests at once the user wants this run to stay."""
+        return self._watched.low, self._watched.most
+
+    def adopt(self, theirs: Known | None, low: int, high: int) -> None:
+        """Go on from what all users of the quota know of it, whose bounds are these; None where we are alone.
+
+        The latest refusal counts, whoever met it: its cut is for all, and so is its pause.
+        """
+        mine = self._concurrency
+        mine.low, mine.high = low, high
+        before = mine.limit
+        if theirs is None:
+            mine.limit = max(low, min(mine.limit, high))
+        elif theirs.refused_at is not None and theirs.refused_at > self._cut_at:
+            self._cut_at = theirs.refused_at
+            mine.adopt(theirs, 0)
+            if theirs.resume_at is not None:
+                self.pause(theirs.resume_at - self._clock.monotonic())
+        elif (theirs.refused_at or float("-inf")) >= self._cut_at:
+            mine.adopt(theirs, self._watched.grown)
+        self._watched.grown = 0
+        if mine.limit != before:
+            self._open_slots()
+
+    def grant(self, grant: Grant | None, reason: str = "") -> None:
+        """Keep to a part of the quota from now on; None for all of it. With a reason it is told."""
+        self._grant = grant
+        for seconds, window in self._windows.items():
+            window.granted = grant.rates.get(seconds) if grant is not None else None
+        self._open_slots()
+        if reason:
+            self._told(LimitChange("requests at once", self._ours, reason))
+
+    def learn_rates(self, rates: Mapping[int, int]) -> dict[int, int]:
+        """Keep what the service stated to others (requests by seconds); returns what it stated to anybody."""
+        for seconds, count in rates.items():
+            if self._keep(RateLimit(count, seconds)):
+                unit = next(name for name, length in UNITS.items() if length == seconds)
+                self._told(LimitChange(f"requests per {unit}", count, "stated by the service to another run"))
+            self._watched.stated[seconds] = min(count, self._watched.stated.get(seconds, count))
+        return dict(self._watched.stated)
 
     # -- going through
 
@@ -220,11 +312,11 @@ class Limits:
 
     async def _until_free(self) -> float:
         while (free := self._free_at(now := self._clock.monotonic())) > now:
-            if self._deadline is not None and self._window_at(now) > self._deadline:
+            if self._deadline is not None and self._window_at(now, alone=True) > self._deadline:
                 self._stop.request("a quota will not clear before the deadline", ExitCode.QUOTA)
             if self.in_time is not None and self._window_at(now) > self.in_time():
                 raise TooLate
-            await self._clock.sleep(free - now)
+            await self._clock.sleep(free - now if self._grant is None else min(free - now, NOTHING_S))
         return now
 
     def _take(self, now: float) -> bool:
@@ -233,10 +325,17 @@ class Limits:
         for window in self._windows.values():
             window.take(now)
         self._running += 1
+        self._watched.left(self._running)
         return True
 
-    def _window_at(self, now: float) -> float:
-        return max(window.free_at(now) for window in self._windows.values())
+    def _window_at(self, now: float, *, alone: bool = False) -> float:
+        return max(window.free_at(now, alone=alone) for window in self._windows.values())
 
     def _free_at(self, now: float) -> float:
+        if self._grant is not None and not self._grant.slots:
+            return max(self._resume_at, now + NOTHING_S)  # others hold all slots: our turn will come
         return max(self._resume_at, now, self._window_at(now))
+
+
+def _finite(moment: float) -> float | None:
+    return moment if moment > float("-inf") else None

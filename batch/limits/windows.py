@@ -18,6 +18,8 @@ CATCH_UP = 4
 # And of a low one at most as many as belong to so many seconds.
 CATCH_UP_S = 0.04
 _SLICES = 1000
+# How soon to ask again where others hold all of a quota.
+NOTHING_S = 0.1
 
 
 def margin(per_second: int | None) -> float:
@@ -35,11 +37,13 @@ class Window:
     Requests are counted in slices of a thousandth of the window, and a slice is forgotten only when all of
     it is past, so the count errs on the safe side and memory is bounded. Windows of a second are also paced
     (GCRA, ITU-T I.371 annex A, with a tolerance of `CATCH_UP`): a service that counts with a small bucket
-    sees an even stream and not a burst at every second's beginning.
+    sees an even stream and not a burst at every second's beginning. `granted` is the part of `count` that is ours
+    where others use the same quota, None for all of it.
     """
 
     seconds: int
     count: int | None = None
+    granted: int | None = None
     _slices: deque[tuple[float, int]] = field(default_factory=deque)
     _used: int = 0
     _theoretical: float = float("-inf")
@@ -49,18 +53,29 @@ class Window:
         """Return the window that keeps a limit."""
         return cls(limit.seconds, limit.count)
 
-    def free_at(self, now: float) -> float:
-        """Return the time from which one more request may leave; `now` or later."""
+    def used(self, now: float) -> int:
+        """Return how many requests the window holds."""
+        self._forget(now)
+        return self._used
+
+    def free_at(self, now: float, *, alone: bool = False) -> float:
+        """Return the time from which one more request may leave; `now` or later.
+
+        `alone`: if nobody else used the quota. Where our part is nothing, it is some time until it may be more.
+        """
         if self.count is None:
             return now
+        count = self.count if alone else self._ours
+        if not count:
+            return now + NOTHING_S
         self._forget(now)
-        at, excess = now, self._used - self.count + 1
+        at, excess = now, self._used - count + 1
         for end, used in self._slices:  # nearly always the first one frees enough
             if excess <= 0:
                 break
             at, excess = max(now, end + self._span), excess - used
         if self.seconds == 1:
-            at = max(at, self._theoretical - CATCH_UP * self._span / self.count)
+            at = max(at, self._theoretical - CATCH_UP * self._span / count)
         return at
 
     def capacity(self, now: float, until: float) -> float:
@@ -72,7 +87,7 @@ class Window:
             return float("inf")
         self._forget(now)
         times = [(end + self._span, used) for end, used in self._slices]
-        times.append((now, max(0, self.count - self._used)))
+        times.append((now, max(0, self._ours - self._used)))
         return sum(used * (1 + (until - at) // self._span) for at, used in times if at <= until)
 
     def take(self, now: float, requests: int = 1) -> None:
@@ -86,7 +101,22 @@ class Window:
             self._slices.append((end, requests))
         self._used += requests
         if self.count is not None:
-            self._theoretical = max(now, self._theoretical) + requests * self._span / self.count
+            self._theoretical = max(now, self._theoretical) + requests * self._span / max(1, self._ours)
+
+    @property
+    def _ours(self) -> int:
+        count = self.count or 0
+        return count if self.granted is None else min(count, self.granted)
+
+    def give_back(self) -> None:
+        """Forget one request that was refused: a long window counts what the service took."""
+        if self.seconds > 1 and self._slices:
+            end, used = self._slices[-1]
+            if used > 1:
+                self._slices[-1] = (end, used - 1)
+            else:
+                self._slices.pop()
+            self._used -= 1
 
     @property
     def _span(self) -> float:

@@ -19,6 +19,7 @@ from batch.plan.deadlines import find_deadline
 from batch.plan.feeding import Feed, RowNames, Rules
 from batch.plan.job import Job
 from batch.plan.opening import defaults
+from batch.plan.sharing import Partner, open_partner, shared
 from batch.plan.splitting import Split
 from batch.plan.watching import Chronicle, EndOfCollecting, FailureCap, Overcharged
 from batch.providers import Provider
@@ -32,6 +33,8 @@ DAY_S = 86400.0
 SUBMISSIONS_AT_ONCE = 16
 # A look that fails is no row's fault: it is repeated for as long as an outage may last.
 LOOKS_AT_MOST = 10**9
+# What the quota of looks is called among those that share it, beside the modes.
+LOOKS = "looks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,13 @@ class Answering:
         self._deadline = find_deadline(settings, clock)
         self._commits = Commits(journal)
         accounts = job.accounts
-        self._budget = Budget(accounts.caps, stop, accounts.earlier(journal.spending()), Overcharged(news).note)
+        self._budget = Budget(
+            accounts.caps,
+            stop,
+            accounts.earlier(journal.spending()),
+            Overcharged(news).note,
+            patient=not settings.detach_after_submit,
+        )
         news.subscribe(Chronicle(self._commits, journal, clock).note)
         if settings.max_failures is not None:
             news.subscribe(FailureCap(settings.max_failures, job.rows, stop).note)
@@ -65,6 +74,7 @@ class Answering:
         self._rows = _Rows(job.rows)
         news.subscribe(self._rows.note)
         numbers = Numbers(journal.identity, journal.run, journal.next_attempt())
+        self._partners = list[Partner]()
         self._harvest = self._open_harvest()
         crews = self._crews(numbers)
         self.limits = crews[0].limits
@@ -74,7 +84,8 @@ class Answering:
 
     async def run(self) -> None:
         """Answer the rows; raises `ChatbatchError` where something broke the run off."""
-        await self._runner.run(self._feed.batches)
+        async with shared(self._partners):
+            await self._runner.run(self._feed.batches)
 
     def _left(self) -> int:
         """Return how many rows are neither done nor submitted."""
@@ -112,6 +123,7 @@ class Answering:
         concurrency = Concurrency(bounds.low, bounds.high, granted)
         limits = self._limits(concurrency, settings.limit, outer.stop, self._deadline, "requests")
         self._restore(limits, SYNC)
+        self._share(limits, SYNC, outer.provider.granted)
         parts = self._parts(limits, outer.stop, self._patience())
         client = Client(parts, numbers, AtOnce(parts, self._ends()))
         return Crew(client, limits, bounds.high)
@@ -124,6 +136,7 @@ class Answering:
         deadline = self._deadline if settings.mode == ASYNC else None
         limits = self._limits(at_once, rates, outer.stop, deadline, "submissions")
         self._restore(limits, ASYNC)
+        self._share(limits, ASYNC, SUBMISSIONS_AT_ONCE)
         parts = self._parts(limits, outer.stop, self._patience())
         client = Client(parts, numbers, Submitting(parts, harvest))
         return Crew(client, limits, SUBMISSIONS_AT_ONCE, lambda: harvest.has_room)
@@ -143,6 +156,7 @@ class Answering:
         rates = rates_over(settings.poll_limit, outer.provider.granted_async[1])
         at_once = Concurrency(LOOKS_AT_ONCE, LOOKS_AT_ONCE, LOOKS_AT_ONCE)
         limits = self._limits(at_once, rates, collecting, None, "looks at operations")
+        self._share(limits, LOOKS, LOOKS_AT_ONCE)
         patience = Patience(RetryPolicy(LOOKS_AT_MOST, None), True, settings.max_outage)
         again = Again(settings.retries + 1, settings.retry_maybe_billed)
         run = journal.run
@@ -182,6 +196,13 @@ class Answering:
             self._outer.news.publish(LimitChanged(limit, change.value, change.reason))
 
         return Limits(concurrency, rates, clock=self._outer.clock, stop=stop, told=told, deadline=deadline)
+
+    def _share(self, limits: Limits, mode: str, granted: int) -> None:
+        """Divide a mode's quota with other runs on this machine."""
+        outside = (self._outer.clock, self._outer.news)
+        partner = open_partner(self._job, limits, outside, mode, granted)
+        if partner is not None:
+            self._partners.append(partner)
 
     def _restore(self, limits: Limits, mode: str) -> None:
         """Count what earlier runs sent in a mode."""

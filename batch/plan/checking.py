@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from batch.clock import Clock, SystemClock
 from batch.events import News
-from batch.plan.estimates import Estimate
-from batch.plan.estimating import Outer, estimate_of_run
+from batch.plan.estimation.estimates import Estimate
+from batch.plan.estimation.estimating import Outer, estimate_of_run
 from batch.plan.opening import open_input, prepare
 from batch.records import Row
 from batch.settings import Settings

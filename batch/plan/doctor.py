@@ -5,8 +5,10 @@ Nothing is changed, and memory is flat.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from batch.writer import METADATA_KEY, PREFIX, leftovers
 
 COMPARED = (
     "row_key", "status", "completion", "finish_reason", "tool_calls", "error_code", "model", "model_version",
-    "input_tokens", "completion_tokens", "reasoning_tokens", "total_tokens", "attempts", "request_id",
+    "input_tokens", "completion_tokens", "reasoning_tokens", "total_tokens", "cost", "currency", "attempts",
+    "request_id", "operation_id",
 )  # fmt: skip
 TOKENS = ("input_tokens", "completion_tokens", "total_tokens")
 
@@ -45,6 +48,8 @@ class _Sums:
     newer: int = 0
     output: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOKENS, 0))
     journal: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOKENS, 0))
+    output_cost: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    journal_cost: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
 
 def examine(output: Path, journal_path: Path, now: float) -> Iterator[Finding]:
@@ -81,6 +86,16 @@ def _journal(journal: Inspection, *, running: bool) -> Iterator[Finding]:
         yield Finding(True, f"journal: {clause}")
     for item in journal.waiting():
         yield Finding(not running, f"journal: row {item.row_key}: its receipt {item.attempt} was never judged")
+    if (opened := journal.open_sum()).count and not running:
+        text = (
+            f"journal: {opened.count} operations are open; the same run collects them, chatbatch cancel ends them"
+        )
+        yield Finding(False, text)
+    for key, operation, status in journal.expired():
+        became = {"ok": "answered since", "failed": "failed"}.get(status or "", "not answered")
+        yield Finding(
+            False, f"row {key}: operation {operation} expired, may have been billed; the row is {became}"
+        )
     unknown = journal.unknown() + ([] if running else journal.open_requests())
     for key, _, status in unknown:
         yield Finding(
@@ -149,6 +164,10 @@ def _row(
         stated = said.get(name)
         sums.output[name] += stated if isinstance(stated, int) else 0
         sums.journal[name] += getattr(row, name) or 0
+    if (cost := said["cost"]) is not None and isinstance(cost, Decimal):
+        sums.output_cost[str(said["currency"])] += cost
+    if row.cost is not None:
+        sums.journal_cost[str(row.currency)] += row.cost
     if newer_than is not None and row.finished_at is not None and row.finished_at.timestamp() > newer_than:
         sums.newer += 1
         return
@@ -172,6 +191,21 @@ def _totals(opened: _Output, sums: _Sums, *, running: bool) -> Iterator[Finding]
         stated = opened.totals.get(name)
         if opened.is_parquet and stated != sums.output[name]:
             yield Finding(True, f"{name}: the output's metadata say {stated}, its rows {sums.output[name]}")
+    yield from _costs(opened, sums)
+
+
+def _costs(opened: _Output, sums: _Sums) -> Iterator[Finding]:
+    stated = opened.totals.get("cost")
+    told = {str(name): _decimal(amount) for name, amount in stated.items()} if isinstance(stated, dict) else {}
+    for currency in sorted(sums.output_cost.keys() | sums.journal_cost.keys() | told.keys()):
+        rows, journal = sums.output_cost[currency], sums.journal_cost[currency]
+        if rows != journal and not sums.newer:
+            yield Finding(True, f"cost: the output's sum is {rows:f} {currency}, the journal's {journal:f}")
+        if opened.is_parquet and told.get(currency, Decimal(0)) != rows:
+            stated_sum = told.get(currency)
+            yield Finding(
+                True, f"cost: the output's metadata say {stated_sum or 0:f} {currency}, its rows {rows:f}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +233,9 @@ class _Output:
         """Yield the rows in order, by the answer's own names."""
         for rows in self._batches():
             for row in rows:
-                yield {name: row.get(column) for name, column in self.names.items()}
+                said = {name: row.get(column) for name, column in self.names.items()}
+                said["cost"] = _decimal(said["cost"])
+                yield said
 
     def _batches(self) -> Iterator[Sequence[dict[str, object]]]:
         if self.is_parquet:
@@ -214,6 +250,16 @@ class _Output:
                 if not isinstance(row, dict):
                     raise InputError(f"{self.path}: line {number} is no JSON object.")
                 yield [dict(row)]
+
+
+def _decimal(value: object) -> object:
+    """Return an amount as both kinds of output hold it; what is none stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        return value
 
 
 def _plain(value: object) -> object:

@@ -105,6 +105,8 @@ class Feed:
                 continue
             if self._rules.only is not None and key not in self._rules.only:
                 continue
+            if self._passes > 1 and (state is None or not state.unfinished):
+                continue  # it came to its end in this run, or is beyond the cap
             content = self._names.content(request) if self._names.by_id else None
             attempts = state.attempts if state else 0
             tasks.append(Task(key, request, attempts, row.model is not None, content))
@@ -113,10 +115,8 @@ class Feed:
         return Batch(self._admitted(tasks), RowsSkipped(answered, invalid))
 
     def _admitted(self, tasks: list[Task]) -> list[Task]:
-        if self._left is None:
+        if self._left is None or self._passes > 1:  # what was asked may be asked again
             return tasks
-        if self._passes > 1:  # what was asked in this run may be asked again, and nothing else
-            return [task for task in tasks if task.attempts]
         admitted = tasks[: self._left]
         self._left -= len(admitted)
         self.held_back += len(tasks) - len(admitted)

@@ -140,6 +140,8 @@ def _take_stock(job: Job, provider: Provider, news: News, clock: Clock) -> list[
         news.publish(Notice(f"The input has columns of these names already, so ours get a prefix: {names}."))
     for warning in job.access.credentials.warnings:
         news.publish(Notice(warning))
+    if (keeper := job.access.credentials.keeper) is not None:
+        keeper.warn = lambda sentence: news.publish(Notice(sentence))
     if unknown:
         news.publish(UnknownBilled(unknown, settings.unknown == "retry"))
     return unknown

@@ -13,7 +13,7 @@ from batch.polling import Durations
 COUNTED_ON = 0.95
 # How long an operation is expected to take: within this share of those that were seen, and somewhat longer; where
 # none was seen yet, as long as the official SDK would wait for a completion.
-SHARE_IN_TIME = 0.95
+SHARE_IN_TIME = 0.99
 SLACK = 1.5
 UNSEEN_S = 60.0
 

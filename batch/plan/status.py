@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.errors import ChatbatchError
-from batch.journal import Inspection, KeyCounter, RunRecord, Sums, alive_elsewhere, is_held, read_owner
+from batch.events import ModeShare, Spending
+from batch.journal import Inspection, KeyCounter, OpenSum, RunRecord, Sums, alive_elsewhere, is_held, read_owner
 from batch.jsontext import JsonObject
+from batch.plan.accounting import mode_shares, spending
 from batch.plan.feeding import RowNames
 from batch.plan.opening import defaults
 from batch.plan.rewriting import Remembered
@@ -23,10 +25,14 @@ RUNNING, ENDED, KILLED, NEVER = "running", "ended", "killed", "never run"
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows by state; None where only reading a large input would tell, `note` says why."""
+    """Rows by state; None where only reading a large input would tell, `note` says why.
+
+    `submitted` rows have an open operation, which the next run collects; `in_flight` a request that is open.
+    """
 
     ok: int
     failed: int
+    submitted: int
     in_flight: int
     pending: int | None
     invalid: int | None
@@ -45,7 +51,10 @@ class UnknownRow:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Everything that a look at an output tells; rates are rows per second, `left_s` None unless running."""
+    """Everything that a look at an output tells; rates are rows per second, `left_s` None unless running.
+
+    `open_operations` are as many, the oldest of `oldest_s` seconds; `spending` and `modes` are of all runs.
+    """
 
     now: float
     state: str
@@ -58,6 +67,10 @@ class Standing:
     over_run: float | None
     left_s: float | None
     unknown: list[UnknownRow]
+    open_operations: int
+    oldest_s: float | None
+    spending: list[Spending]
+    modes: list[ModeShare]
 
 
 def look(journal_path: Path, now: float) -> Standing:
@@ -80,16 +93,19 @@ def _standing(journal: Inspection, owner: JsonObject, *, running: bool, now: flo
     if not running:  # nobody follows them any more
         unknown += [UnknownRow(*item) for item in requests]
     sums = journal.sums()
-    rows = _rows(journal, sums, {key for key, _, _ in requests} if running else set())
+    opened = journal.open_sum()
+    rows = _rows(journal, sums, opened, {key for key, _, _ in requests} if running else set())
     last_minute = journal.finished_since(now - MINUTE_S)
     over_run = _over_run(journal, run, running=running, now=now)
     state = RUNNING if running else NEVER if run is None else KILLED if run.ended_at is None else ENDED
     rate = last_minute / MINUTE_S if run and now - run.started_at > MINUTE_S else over_run
-    todo = None if rows.pending is None else rows.pending + rows.in_flight
+    todo = None if rows.pending is None else rows.pending + rows.in_flight + rows.submitted
     left = todo / rate if running and rate and todo is not None else None
-    return Standing(
-        now, state, owner, run, len(runs), rows, sums, last_minute, over_run, left, unknown
-    )  # fmt: skip
+    oldest = None if opened.oldest is None else max(0.0, now - opened.oldest)
+    attempts = journal.spending()
+    money = (spending(attempts, journal.costs()), mode_shares(attempts))
+    pace = (last_minute, over_run, left)
+    return Standing(now, state, owner, run, len(runs), rows, sums, *pace, unknown, opened.count, oldest, *money)
 
 
 def _over_run(journal: Inspection, run: RunRecord | None, *, running: bool, now: float) -> float | None:
@@ -100,8 +116,9 @@ def _over_run(journal: Inspection, run: RunRecord | None, *, running: bool, now:
     return journal.finished_since(run.started_at) / (end - run.started_at) if end > run.started_at else None
 
 
-def _rows(journal: Inspection, sums: Sums, in_flight: set[str]) -> RowCounts:
+def _rows(journal: Inspection, sums: Sums, opened: OpenSum, in_flight: set[str]) -> RowCounts:
     ok, failed = (sums.results.get(status.value, 0) for status in (Status.OK, Status.FAILED))
+    failed, submitted = failed - opened.failed_before, opened.count
     try:
         remembered = Remembered.of(journal)
         source = remembered.open()
@@ -109,10 +126,10 @@ def _rows(journal: Inspection, sums: Sums, in_flight: set[str]) -> RowCounts:
             return _read_rows(journal, remembered, in_flight)
         rows = source.reader.count()
     except (ChatbatchError, OSError) as error:
-        return RowCounts(ok, failed, len(in_flight), None, None, None, str(error))
-    left = max(0, rows - ok - failed - len(in_flight))
+        return RowCounts(ok, failed, submitted, len(in_flight), None, None, None, str(error))
+    left = max(0, rows - ok - failed - submitted - len(in_flight))
     note = "the input is large and was only counted: pending holds invalid rows too"
-    return RowCounts(ok, failed, len(in_flight), left, None, rows, note)
+    return RowCounts(ok, failed, submitted, len(in_flight), left, None, rows, note)
 
 
 def _read_rows(journal: Inspection, remembered: Remembered, in_flight: set[str]) -> RowCounts:
@@ -126,12 +143,13 @@ def _read_rows(journal: Inspection, remembered: Remembered, in_flight: set[str])
                 state = states.get(key) if key else None
                 if key is None:
                     counts["invalid"] += 1
+                elif state is not None and state.is_open:
+                    counts["submitted"] += 1
                 elif key in in_flight:
                     counts["in_flight"] += 1
                 else:
                     counts[state.status.value if state and state.status else "pending"] += 1
     finally:
         counter.close()
-    return RowCounts(
-        counts["ok"], counts["failed"], counts["in_flight"], counts["pending"], counts["invalid"], counts.total()
-    )
+    asked = (counts["ok"], counts["failed"], counts["submitted"], counts["in_flight"])
+    return RowCounts(*asked, counts["pending"], counts["invalid"], counts.total())

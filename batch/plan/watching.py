@@ -15,13 +15,16 @@ from batch.stopping import Stop
 
 @dataclass(frozen=True, slots=True)
 class EndOfCollecting:
-    """Ends the collecting of operations with the run, except where a budget ended that: what is open is paid."""
+    """Ends the collecting of operations with the run, except where a budget or a quota ended that.
+
+    What is open is paid, and looking at it takes nothing of either.
+    """
 
     collecting: Stop
 
     def note(self, event: Event) -> None:
         """Take in an event."""
-        if isinstance(event, Stopping) and event.exit_code is not ExitCode.BUDGET:
+        if isinstance(event, Stopping) and event.exit_code not in (ExitCode.BUDGET, ExitCode.QUOTA):
             self.collecting.request(event.reason, event.exit_code)
 
 

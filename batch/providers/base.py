@@ -76,7 +76,7 @@ class Provider(Protocol):
 
 
 class Channel:
-    """Sends to addresses of a service and returns replies, with secrets removed from everything but answers."""
+    """Sends to addresses of a service and returns replies, with secrets removed from whatever came back."""
 
     def __init__(self, client: httpx.AsyncClient, redact: Callable[[bytes], bytes], timeout_s: float) -> None:
         self._client = client
@@ -100,7 +100,7 @@ class Channel:
         response = await self._client.send(request)
         return Reply(
             response.status_code,
-            response.content if response.is_success else self._redact(response.content),
+            self._redact(response.content),
             _seconds(response.headers.get("retry-after")),
             response.headers.get("x-request-id"),
         )

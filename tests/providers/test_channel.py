@@ -65,10 +65,19 @@ async def test_an_echoed_secret_is_taken_out(body: bytes, status: str) -> None:
 
 
 async def test_an_answer_is_kept_byte_for_byte() -> None:
-    """An answer is what was paid for: nothing in it is changed."""
-    body = b'\r\n {"text": "\xd0\xbf\xff' + SECRET.encode() + b'"}\n'
-    async with serving(replying(_reply("200 OK", body=body))) as served:
-        assert (await ask(served.url)).body == body
+    """An answer is journaled exactly as it came, also where it is not UTF-8."""
+    body = b'\r\n {"text": "\xd0\xbf\xff"}\n'
+    async with serving(replying(_reply("200 OK", body=body))) as server:
+        reply = await ask(server.url)
+    assert reply.body == body
+
+
+async def test_a_secret_inside_an_answer_is_taken_out() -> None:
+    """A key that the service echoes in a body of status 200 does not reach the journal either."""
+    body = b'{"error": {"code": 16, "message": "Unknown api key ' + SECRET.encode() + b'"}}'
+    async with serving(replying(_reply("200 OK", body=body))) as server:
+        reply = await ask(server.url)
+    assert SECRET.encode() not in reply.body
 
 
 async def test_the_body_leaves_byte_for_byte() -> None:

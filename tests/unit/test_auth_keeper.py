@@ -327,3 +327,38 @@ async def test_only_a_users_token_names_the_folder(own_folder: bool, sent: str |
     async with _client(service, keeper, own_folder=own_folder) as client:
         await _ask(client)
     assert service.folders == [sent]
+
+
+async def test_a_failing_renewal_is_told_once() -> None:
+    """A renewal that fails while the old token lives is told once per episode, and its end too."""
+    clock = FakeClock()
+    issuer = Issuer(clock, takes=0.0)
+    keeper, told = Keeper(issuer.obtain, clock), list[str]()
+    keeper.warn = told.append
+    await keeper.token()
+    for _ in range(2):
+        issuer.failure = ServiceUnavailable("IAM answered 503.")
+        clock.now += HOUR - 300
+        for _ in range(3):
+            await keeper.token()
+            clock.now += 60
+        issuer.failure = None
+        await keeper.token()
+    assert keeper.failures >= 4
+    assert [line.split(";")[0].split(":")[0] for line in told] == [
+        "The IAM token could not be renewed",
+        "The IAM token is renewed again.",
+    ] * 2
+    assert "lives for 5 min more: IAM answered 503." in told[0]
+
+
+async def test_nothing_is_told_without_a_token() -> None:
+    """A renewal that fails where no token lives is not told beside the requests' own failures."""
+    clock = FakeClock()
+    issuer = Issuer(clock, failure=ServiceUnavailable("IAM answered 503."))
+    keeper, told = Keeper(issuer.obtain, clock), list[str]()
+    keeper.warn = told.append
+    for _ in range(2):
+        with pytest.raises(AttemptFailed):
+            await keeper.token()
+    assert told == []

@@ -10,7 +10,7 @@ from batch import pricing
 from batch.accounts import CONTEXT_TOKENS, Accounts
 from batch.budget import Caps, Sum
 from batch.parsing import Money
-from batch.plan.estimates import (
+from batch.plan.estimation.estimates import (
     ASSUMED,
     CALIBRATED,
     EARLIER,
@@ -22,8 +22,8 @@ from batch.plan.estimates import (
     ModelTokens,
     Span,
 )
-from batch.plan.learning import Learned
-from batch.plan.projecting import (
+from batch.plan.estimation.learning import Learned
+from batch.plan.estimation.projecting import (
     Basis,
     by_model,
     cost_of,
@@ -33,9 +33,9 @@ from batch.plan.projecting import (
     project_input,
     project_modes,
 )
-from batch.plan.sampling import RatioEstimate
-from batch.plan.schedule import Deadline
-from batch.plan.surveying import Part, Survey
+from batch.plan.estimation.sampling import RatioEstimate
+from batch.plan.estimation.schedule import Deadline
+from batch.plan.estimation.surveying import Part, Survey
 from batch.pricing import Price, identity
 from batch.records import Message, Options, Request
 from batch.settings import Settings

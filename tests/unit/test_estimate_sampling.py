@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from batch.plan.sampling import (
+from batch.plan.estimation.sampling import (
     Measured,
     Reservoirs,
     Running,

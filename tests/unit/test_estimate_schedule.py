@@ -6,7 +6,7 @@ import pytest
 
 from batch.limits.windows import WINDOW_MARGIN
 from batch.parsing import Bounds, RateLimit
-from batch.plan.schedule import Deadline, Quotas, scheduled
+from batch.plan.estimation.schedule import Deadline, Quotas, scheduled
 from batch.providers.yandex import SUBMISSIONS as ASYNC_RATES
 from batch.settings import Settings
 

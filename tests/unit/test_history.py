@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch.errors import UsageError
-from batch.plan.history import KILLED, Bought, History, Record
+from batch.plan.scheduled.history import KILLED, Bought, History, Record
 
 SPENT = Bought(3, 30, 60, {"RUB": Decimal("0.10")}, 1, {"RUB": Decimal("0.02")})
 

@@ -82,7 +82,7 @@ def test_states(journal: Journal) -> None:
     journal.apply([_failed(4, "lost")])
     assert journal.states(["row", "twice", "lost", "never"]) == {
         "row": RowState(Status.OK, None, 1),
-        "twice": RowState(None, None, 2),
+        "twice": RowState(None, None, 2, unfinished=True),
         "lost": RowState(Status.FAILED, "HTTP_503", 1),
     }
     assert journal.states([]) == {}

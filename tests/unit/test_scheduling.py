@@ -14,7 +14,7 @@ import pytest
 
 from batch.errors import UsageError
 from batch.jobfile import Cron, Schedule
-from batch.plan.scheduling import (
+from batch.plan.scheduled.scheduling import (
     Launch,
     calendar,
     cron_word,

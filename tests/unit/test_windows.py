@@ -126,3 +126,37 @@ def test_memory_is_bounded() -> None:
         assert len(window._slices) <= 1000 * (1 + WINDOW_MARGIN) + 2
     assert window._used == sum(taken for _, taken in window._slices)
     assert window._used <= 3600 * (1 + WINDOW_MARGIN) + 4
+
+
+def test_a_refused_request_is_given_back() -> None:
+    """What the service refused takes no part of an hour's window, which may be used to its last request."""
+    window = Window.of(RateLimit(3, 3600))
+    for now in (0.0, 1.0, 1.0):
+        window.take(now)
+    assert window.free_at(2.0) > 3000
+    window.give_back()
+    assert window.free_at(2.0) == 2.0
+    window.take(2.0)
+    window.give_back()
+    window.give_back()
+    window.give_back()
+    window.give_back()
+    assert [window.free_at(3.0), window.capacity(3.0, 3.0)] == [3.0, 3]
+
+
+def test_a_second_is_not_given_back() -> None:
+    """A refusal within a second means that there is no room in it, and gives none back."""
+    window = Window.of(RateLimit(1, 1))
+    window.take(0.0)
+    window.give_back()
+    assert window.free_at(0.1) > 0.9
+
+
+def test_the_capacity_counts_places_that_come_free_again() -> None:
+    """Each place of a window is free from some time on, and again once in its length."""
+    window = Window.of(RateLimit(10, 3600))
+    assert window.capacity(0.0, 1800.0) == 10
+    window.take(0.0, 4)
+    assert window.capacity(0.0, 1800.0) == 6
+    assert window.capacity(0.0, 4000.0) == 4 + 2 * 6
+    assert Window(60).capacity(0.0, 1.0) == float("inf")

@@ -17,14 +17,11 @@ from batch.budget import Sum
 from batch.clock import Clock
 from batch.events import News
 from batch.journal import Records
-from batch.plan import piloting
 from batch.plan.accounting import open_accounts
-from batch.plan.estimates import Asked, Estimate, Rows
-from batch.plan.feeding import RowNames
-from batch.plan.job import Ticker
-from batch.plan.learning import Learned, learn_from
-from batch.plan.opening import Access, Input, Paths, find_access, open_input
-from batch.plan.projecting import (
+from batch.plan.estimation import piloting
+from batch.plan.estimation.estimates import Asked, Estimate, Rows
+from batch.plan.estimation.learning import Learned, learn_from
+from batch.plan.estimation.projecting import (
     Basis,
     by_model,
     latency_basis,
@@ -33,10 +30,13 @@ from batch.plan.projecting import (
     project_input,
     project_modes,
 )
-from batch.plan.sampling import Measured, RatioEstimate, Reservoirs, ratio_estimate
-from batch.plan.schedule import Deadline
-from batch.plan.surveying import Drawn, Pass, Survey
-from batch.plan.tokenizing import count_exactly
+from batch.plan.estimation.sampling import Measured, RatioEstimate, Reservoirs, ratio_estimate
+from batch.plan.estimation.schedule import Deadline
+from batch.plan.estimation.surveying import Drawn, Pass, Survey
+from batch.plan.estimation.tokenizing import count_exactly
+from batch.plan.feeding import RowNames
+from batch.plan.job import Ticker
+from batch.plan.opening import Access, Input, Paths, find_access, open_input
 from batch.providers import check_model, models_of
 from batch.providers.yandex import CONCURRENT_GENERATIONS
 from batch.records import Status

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from batch.accounts import CONTEXT_TOKENS, UNSEEN_TOKENS, Accounts
 from batch.budget import Sum, plain
-from batch.plan.estimates import (
+from batch.plan.estimation.estimates import (
     ASSUMED,
     CALIBRATED,
     EARLIER,
@@ -29,11 +29,11 @@ from batch.plan.estimates import (
     Span,
     Tokens,
 )
-from batch.plan.learning import ENOUGH_ANSWERS, Learned
+from batch.plan.estimation.learning import ENOUGH_ANSWERS, Learned
+from batch.plan.estimation.sampling import RatioEstimate
+from batch.plan.estimation.schedule import FIRST_TOKEN_S, TOKENS_PER_S, Deadline, Quotas, Schedule, scheduled
+from batch.plan.estimation.surveying import Part, Survey
 from batch.plan.reckoning import USUAL_ANSWER
-from batch.plan.sampling import RatioEstimate
-from batch.plan.schedule import FIRST_TOKEN_S, TOKENS_PER_S, Deadline, Quotas, Schedule, scheduled
-from batch.plan.surveying import Part, Survey
 from batch.pricing import MODES, Price
 from batch.settings import Settings
 

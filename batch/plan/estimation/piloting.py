@@ -11,9 +11,9 @@ from batch.clock import Clock
 from batch.errors import ChatbatchError, ExitCode, UsageError
 from batch.events import Event, News, Stopping
 from batch.plan import running
+from batch.plan.estimation.sampling import Reservoirs
+from batch.plan.estimation.surveying import Drawn, Pass
 from batch.plan.job import Ticker
-from batch.plan.sampling import Reservoirs
-from batch.plan.surveying import Drawn, Pass
 from batch.settings import Settings
 from batch.storage import STANDARD_INPUT
 

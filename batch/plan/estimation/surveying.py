@@ -13,10 +13,10 @@ from pathlib import Path
 
 from batch.journal import KeyCounter, Records, RowState, check_asked
 from batch.jsontext import NotJson, encode, parse
+from batch.plan.estimation.learning import Learned
+from batch.plan.estimation.sampling import Reservoirs, stratum_of
 from batch.plan.feeding import RowNames, is_done
-from batch.plan.learning import Learned
 from batch.plan.opening import Input, asked_of, defaults
-from batch.plan.sampling import Reservoirs, stratum_of
 from batch.readers.dialects import Place
 from batch.readers.jsonl import JsonLinesReader, lines_of
 from batch.records import Chunk, Defaults, KeyedChunk, Request, Row

@@ -14,8 +14,8 @@ from batch.errors import ChatbatchError, UsageError
 from batch.jobfile import load
 from batch.plan.accounting import open_accounts
 from batch.plan.credentials import find_credentials
-from batch.plan.jobs import Prepared, prepare
 from batch.plan.opening import Paths, open_input
+from batch.plan.scheduled.jobs import Prepared, prepare
 from batch.providers import check_model, models_of
 from batch.settings import from_environment
 from batch.writer import Layout

@@ -24,8 +24,8 @@ from batch.jobfile import KEYS, HistoryRules, JobFile, load, names
 from batch.journal import BEAT_S, Owner
 from batch.jsontext import Json, canonical
 from batch.parsing import home_expanded
-from batch.plan.history import IDLE, KILLED, OUTCOMES, RUNNING, Bought, History, Record
 from batch.plan.opening import journal_of
+from batch.plan.scheduled.history import IDLE, KILLED, OUTCOMES, RUNNING, Bought, History, Record
 from batch.plan.status import look
 from batch.plan.telling import Outcome
 from batch.settings import Layer, Resolved, resolve
@@ -34,6 +34,7 @@ from batch.settings import Layer, Resolved, resolve
 _NOT_HASHED = frozenset(
     {"dry_run", "verbose", "quiet", "json", "service_account_key", "ping_url", "webhook", "stats", "log_file"}
 )
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

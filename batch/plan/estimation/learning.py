@@ -14,10 +14,10 @@ from batch.errors import UsageError
 from batch.journal import Inspection, KeyCounter, Stored
 from batch.jsontext import Json
 from batch.parsing import KeptField
+from batch.plan.estimation.sampling import Running
 from batch.plan.feeding import RowNames
 from batch.plan.opening import defaults, journal_of
 from batch.plan.rewriting import Remembered
-from batch.plan.sampling import Running
 from batch.providers import models_of
 from batch.readers import ColumnMapping, Template, open_reader
 from batch.records import Chunk, Request, Status

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from batch.plan.schedule import Schedule
+from batch.plan.estimation.schedule import Schedule
 
 OFFLINE, CALIBRATED, SAMPLED = "offline", "calibrated", "sampled"
 PILOT, EARLIER, GIVEN, ASSUMED = "pilot", "earlier answers", "given", "assumed"

@@ -1,0 +1,76 @@
+"""What is open is collected to the end, with few looks, and a row that came to its end is not asked again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from campaigns import measuring
+
+from batch.clock import FastClock
+from batch.emulator import Config, Fault, Latency, Quotas, background
+from batch.errors import ExitCode
+from batch.events import AttemptLost, RowFinished
+from batch.parsing import FailureLimit, RateLimit
+
+SPEED = 40.0
+
+
+def test_a_row_that_failed_for_good_is_not_asked_again_beside_others_that_are(tmp_path: Path) -> None:
+    """While failed operations are submitted again, rows that INVALID_ARGUMENT ended are asked and told once."""
+    clock = FastClock(SPEED)
+    faults = (Fault("operation-failed", 0.3), Fault("operation-invalid", 0.2))
+    with background(Config(operation_latency=Latency.parse("uniform:2-4"), faults=faults), clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 60)
+        seen = measuring.run(service, rows, clock=clock, mode="async", retries=9)
+        submitted = service.ledger.activity().submissions
+    ends = Counter(event.row_key for _, event in seen.events if isinstance(event, RowFinished))
+    assert seen.code is ExitCode.ROWS_FAILED
+    assert seen.summary().rows["failed"] > 0
+    assert set(ends.values()) == {1}
+    lost = Counter(event.error_code for _, event in seen.events if isinstance(event, AttemptLost))
+    assert lost["INVALID_ARGUMENT"] == seen.summary().rows["failed"]
+    assert submitted == 60 + lost["INTERNAL"]
+
+
+def test_a_quota_that_stays_shut_leaves_nothing_uncollected(tmp_path: Path) -> None:
+    """Where no more can be submitted before the deadline, what was submitted is collected all the same."""
+    clock = FastClock(SPEED)
+    config = Config(operation_latency=Latency.parse("uniform:20-30"), quotas=Quotas(async_per_hour=20))
+    with background(config, clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 40)
+        limit = (RateLimit(10, 1), RateLimit(20, 3600))
+        seen = measuring.run(service, rows, clock=clock, mode="async", async_limit=limit, max_duration=600.0)
+    assert seen.code is ExitCode.QUOTA
+    assert (seen.summary().rows["ok"], seen.summary().open_operations) == (20, 0)
+
+
+def test_the_deadline_ends_the_collecting_after_a_cap_ended_the_submitting(tmp_path: Path) -> None:
+    """A cap lets the run collect what is open, and the deadline ends that too."""
+    clock = FastClock(SPEED)
+    config = Config(
+        operation_latency=Latency.parse("fixed:400"),
+        operation_delays=(2.0,),
+        scripts={"completionAsync": ("operation-invalid",)},
+    )
+    with background(config, clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 100)
+        allowed = FailureLimit(0, None)
+        seen = measuring.run(service, rows, clock=clock, mode="async", max_failures=allowed, max_duration=60.0)
+    assert seen.code is ExitCode.BUDGET
+    assert seen.summary().open_operations > 0
+    assert seen.summary().duration_s < 120
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("latency", ["uniform:2-5", "uniform:20-60", "lognormal:15,0.8"])
+def test_few_looks_also_before_durations_are_known(latency: str, tmp_path: Path) -> None:
+    """Some scouts find out how long operations take; the others are not looked at before it pays."""
+    clock = FastClock(10.0)
+    with background(Config(operation_latency=Latency.parse(latency)), clock=clock) as service:
+        seen = measuring.run(service, measuring.write_rows(tmp_path / "in.jsonl", 400), clock=clock, mode="async")
+        looks = service.ledger.activity().polls
+    assert seen.summary().rows["ok"] == 400
+
+    assert looks / 400 <= 3.5
