@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from batch.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "run": "Run a job as its file says; what is answered is not bought again.",
@@ -15,30 +15,7 @@ _COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """The subcommands, from the modules `job_NAME`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which one meets them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a subcommand's module and return the command."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        found: click.Command = importlib.import_module(f"batch.cli.job_{cmd_name}").command
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands from the table, without importing them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.command(cls=Commands)
+@click.group(cls=LazyGroup, table=_COMMANDS, prefix="batch.cli.job_")
 def command() -> None:
     """Run jobs that were set up once, as files in the folder jobs/."""
 

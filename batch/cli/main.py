@@ -6,7 +6,6 @@ Errors end here: one sentence on stderr and an exit code; a traceback only with 
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ import traceback
 import click
 
 from batch import __version__
+from batch.cli.lazy import LazyGroup
 from batch.errors import ChatbatchError, ExitCode
 
 # What a shell reports of a program that SIGPIPE ended.
@@ -36,30 +36,12 @@ _COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """The subcommands, each from a module of its own name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which one meets them."""
-        del ctx
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command's module and return the command."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"batch.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table, without importing them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    table=_COMMANDS,
+    prefix="batch.cli.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="chatbatch")
 def chatbatch() -> None:
     """Run a file of chat conversations through the YandexGPT completion API.

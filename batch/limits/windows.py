@@ -12,7 +12,7 @@ from batch.parsing import RateLimit
 
 # A window is kept a little longer than stated: requests that leave 1 s apart may arrive 0.99 s apart.
 WINDOW_MARGIN = 0.01
-LOW_RATE_MARGIN = 0.1
+LOW_RATE_MARGIN, MOST_MARGIN = 0.2, 0.02
 # How many requests of a per-second limit may follow each other at once after a stall.
 CATCH_UP = 4
 # And of a low one at most as many as belong to so many seconds.
@@ -25,9 +25,9 @@ NOTHING_S = 0.1
 def margin(per_second: int | None) -> float:
     """Return how much longer than stated a window is kept; of a low rate per second a little more.
 
-    Ten requests that leave 0.1 s apart need only arrive unevenly by 10 ms to be eleven in a second.
+    Ten requests that leave 0.1 s apart need only arrive unevenly by 20 ms to be eleven in a second.
     """
-    return WINDOW_MARGIN + (min(LOW_RATE_MARGIN / per_second, WINDOW_MARGIN) if per_second else 0.0)
+    return WINDOW_MARGIN + (min(LOW_RATE_MARGIN / per_second, MOST_MARGIN) if per_second else 0.0)
 
 
 @dataclass(slots=True)
