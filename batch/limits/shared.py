@@ -69,12 +69,15 @@ class Watched:
     def look(self, running: int, slots: int, limit: int) -> int:
         """Return how many requests could run: more than the `slots` that there are where these were in use."""
         if slots > self._slots:
-            self._fresh = running  # more slots are taken when the next answer comes, so until then they are needed
+            self._fresh = running  # more slots are taken when the next answer comes: until then all are kept
+            self._looks.clear()
         elif self._fresh is not None and running < self._fresh:
             self._fresh = None
         self._slots = slots
-        self._looks.append((self._peak, self._peak >= slots or self._fresh is not None))
-        self._peak = running
+        most, peak, self._peak = min(self.most, limit), self._peak, running
+        if self._fresh is not None:
+            return min(most, max(1, slots))
+        self._looks.append((peak, peak >= slots))
         if 2 * sum(full for _, full in self._looks) > len(self._looks):
-            return min(self.most, limit, 2 * slots + 1)
-        return min(self.most, limit, max(1, *(peak for peak, _ in self._looks)))
+            return min(most, max(1, 2 * slots))
+        return min(most, max(1, *(peak for peak, _ in self._looks)))
