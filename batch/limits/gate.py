@@ -300,6 +300,8 @@ class Limits:
         rate = self._windows[1].count
         if rate is not None and (wait := self._pace.turn(self._clock.monotonic(), rate)) > 0:
             await self._clock.sleep(wait)
+        if rate is not None:
+            self._pace.left(self._clock.monotonic(), rate)
 
     async def _may_leave(self) -> bool:
         """Wait for the pause and the windows; returns False where the slot was taken back meanwhile."""

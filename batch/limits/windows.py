@@ -141,6 +141,14 @@ class Pace:
 
     def turn(self, now: float, rate: int) -> float:
         """Take the next turn; returns how long to wait for it."""
-        at = max(now, self._theoretical - min(CATCH_UP, rate * CATCH_UP_S) / rate)
+        at = max(now, self._theoretical - min(CATCH_UP, int(rate * CATCH_UP_S)) / rate)
         self._theoretical = max(now, self._theoretical) + (1 + margin(rate) / 2) / rate
         return at - now
+
+    def left(self, now: float, rate: int) -> None:
+        """Note that a turn was taken just now: where it was late, those after it are as far behind it.
+
+        Else one that a busy machine held up, and ten on time after it, are eleven in the service's second.
+        """
+        if rate * CATCH_UP_S < 1:
+            self._theoretical = max(self._theoretical, now + (1 + margin(rate) / 2) / rate)
