@@ -102,7 +102,6 @@ def test_under_crons_bare_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(90)
 def test_some_nights(tmp_path: Path) -> None:
     """A growing input, kills and outages: each row is answered once, and the history adds up to the ledger."""
     figures = Campaign(tmp_path, seed=3, most_rows=30).run(6)
