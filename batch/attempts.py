@@ -14,7 +14,7 @@ from batch.budget import Budget, Reservation
 from batch.clock import Clock
 from batch.errors import AttemptFailed, Billed
 from batch.events import AttemptLost, News, RowFinished
-from batch.journal import Commits, Outcome, Receipt, Result
+from batch.journal import NOT_SENT, Commits, Outcome, Receipt, Result
 from batch.limits import Limits
 from batch.providers import Provider
 from batch.records import NOTHING_CHARGED, Charge, Completion, Reply, Request, RequestIds, Status, Usage
@@ -114,6 +114,10 @@ class Ends:
         charge = NOTHING_CHARGED if error.billed is Billed.NO else None
         reservation.settle(charge)
         self.commits.defer(Outcome(made.attempt, OUTCOMES[error.billed], error.code, charge))
+
+    def unsent(self, attempt: int) -> None:
+        """Write down that the run ended before an attempt was sent, so that nobody takes it for one in doubt."""
+        self.commits.defer(Outcome(attempt, OUTCOMES[Billed.NO], NOT_SENT, NOTHING_CHARGED))
 
     def tell_lost(self, row_key: str, number: int, error: AttemptFailed, delay: float | None) -> None:
         """Tell of an attempt without a usable answer, and when the row is asked again."""

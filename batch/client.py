@@ -119,14 +119,18 @@ class Client:
         asked = (task.request.model, task.content, self._delivery.mode, reservation.worst)
         now, run = parts.clock.time(), self._numbers.run
         await parts.commits.commit(Intent(attempt, task.row_key, counted, now, run, *asked))
-        await parts.limits.pace()
-        reservation.leave()
         sent_at = parts.clock.monotonic()
         reply: Reply | None = None
         try:
-            reply = await self._delivery.send(body, ids, number)
+            async with parts.limits.on_the_way():
+                reservation.leave()
+                sent_at = parts.clock.monotonic()
+                reply = await self._delivery.send(body, ids, number)
             made = Made(attempt, counted, sent_at, parts.clock.monotonic() - sent_at, reply)
             await self._delivery.take(task, made, reply, reservation)
+        except Stopped:
+            self._ends.unsent(attempt)
+            raise
         except AttemptFailed as error:
             lost = Made(attempt, counted, sent_at, parts.clock.monotonic() - sent_at, reply)
             self._ends.lost(lost, error, reservation)

@@ -217,7 +217,8 @@ class Harvest:
         parts, known = self.parts, item.known
         sent_at = parts.clock.monotonic()
         try:
-            reply = await parts.provider.poll(known.operation_id)
+            async with parts.limits.on_the_way():
+                reply = await parts.provider.poll(known.operation_id)
             operation = parts.provider.operation(reply)
         except AttemptFailed as error:
             return await self._look_failed(item, error, sent_at)

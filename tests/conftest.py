@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -23,10 +26,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def _temporary_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet, one for each test."""
+    folder = tmp_path_factory.mktemp("tmp")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let no test meet another's runs, or anybody's, in the folder where quotas are shared."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.getbasetemp()))
+def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, _temporary_folders: Iterator[Path]) -> None:
+    """Let no test meet another's runs, or anybody's, in the folder where quotas are shared.
+
+    One for each test: a free port is given out again before long, and an emulator on it is the same service to
+    a run, whose quota somebody has used already.
+    """
+    folder = next(_temporary_folders)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
 
 

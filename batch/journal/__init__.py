@@ -9,6 +9,7 @@ from __future__ import annotations
 from batch.journal.commits import Commits
 from batch.journal.entries import (
     ASYNC,
+    NOT_SENT,
     SYNC,
     Intent,
     LimitSet,
@@ -35,6 +36,7 @@ __all__ = [
     "ASYNC",
     "BEAT_S",
     "IDENTITY",
+    "NOT_SENT",
     "SYNC",
     "TAPE_END",
     "Commits",

@@ -10,6 +10,8 @@ from batch.records import Charge, Reply, Status, Usage
 
 # How a request is asked: answered at once, or as an operation that is collected later.
 SYNC, ASYNC = "sync", "async"
+# The code of an attempt that the run's end kept from being sent.
+NOT_SENT = "NOT_SENT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Self
 from batch.errors import JournalError
 from batch.journal.connection import connect, sentences
 from batch.journal.entries import (
+    NOT_SENT,
     SYNC,
     Intent,
     LimitSet,
@@ -198,9 +199,9 @@ class Records:
         """Return (time, requests sent) of a mode since a time, in slices of so many seconds, oldest first."""
         found = self._all(
             "SELECT max(sent_at), count(*) FROM attempts WHERE sent_at > ? AND mode = ? AND "
-            "(outcome IS NOT 'not_billed' OR error_code IS NOT 'RESOURCE_EXHAUSTED') "
+            "(outcome IS NOT 'not_billed' OR coalesce(error_code, '') NOT IN ('RESOURCE_EXHAUSTED', ?)) "
             "GROUP BY cast(sent_at / ? AS INTEGER) ORDER BY 1",
-            (since, mode, slice_s),
+            (since, mode, NOT_SENT, slice_s),
         )
         return [(float(str(at)), as_int(sent)) for at, sent in found]
 

@@ -15,7 +15,7 @@ from batch.clock import Clock
 from batch.errors import ExitCode
 from batch.limits.concurrency import Concurrency, Known
 from batch.limits.shared import Demand, Grant, Watched
-from batch.limits.windows import NOTHING_S, Pace, Window
+from batch.limits.windows import NOTHING_S, Followed, Pace, Window
 from batch.parsing import RateLimit
 from batch.stopping import Stop, Stopped
 
@@ -49,6 +49,7 @@ class Limits:
     once; `trust` opens the rest after the first good answer and `doubt` closes them again. `told` hears of
     every change. `deadline` is a time of the clock's `monotonic`: where a window stays shut beyond it, the
     run is asked to stop. `in_time` says until when a turn is of use to a row: beyond it `TooLate` is raised.
+    `prompt`: requests are answered at once, so that a rate per second is kept as the service counts it.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Limits:
         told: Callable[[LimitChange], None] = lambda _change: None,
         deadline: float | None = None,
         in_time: Callable[[], float] | None = None,
+        prompt: bool = False,
     ) -> None:
         self._concurrency = concurrency
         # One window for each unit, so that a rate which is learned on the way knows what was sent already.
-        self._windows = {seconds: Window(seconds) for seconds in UNITS_S}
+        self._windows = {seconds: Window(seconds, followed=prompt) for seconds in UNITS_S}
         for rate in rates:
             self._keep(rate)
         self._clock = clock
@@ -73,6 +75,8 @@ class Limits:
         self._deadline = deadline
         self.in_time = in_time
         self._pace = Pace()
+        self._followed = Followed() if prompt else None
+        self._door = anyio.Lock()
         self._slots = anyio.CapacityLimiter(1)
         self._trusted = False
         self._turn = anyio.Lock()
@@ -295,13 +299,43 @@ class Limits:
             finally:
                 self._slots.release_on_behalf_of(holder)
 
-    async def pace(self) -> None:
-        """Space out what was held up together since it came through the gate, by a slow disk for instance."""
-        rate = self._windows[1].count
-        if rate is not None and (wait := self._pace.turn(self._clock.monotonic(), rate)) > 0:
+    @asynccontextmanager
+    async def on_the_way(self) -> AsyncIterator[None]:
+        """Enclose the sending of a request that came through the gate, until its answer is there.
+
+        What was held up together since, by a slow disk for instance, is spaced out. Raises `Stopped` where the
+        run is asked to end before the request was sent.
+        """
+        if self._windows[1].count is None:
+            yield
+        elif self._followed is None:
+            await self._space_out(self._windows[1].count)
+            yield
+        else:
+            sent_at = await self._send(self._followed)
+            try:
+                yield
+            finally:
+                self._followed.answered(sent_at, self._clock.monotonic())
+
+    async def _space_out(self, rate: int) -> None:
+        if (wait := self._pace.turn(self._clock.monotonic(), rate)) > 0:
             await self._clock.sleep(wait)
-        if rate is not None:
-            self._pace.left(self._clock.monotonic(), rate)
+        self._pace.left(self._clock.monotonic(), rate)
+
+    async def _send(self, followed: Followed) -> float:
+        """Wait until a request may be sent, first come, first served; returns when that was."""
+        window, came_at = self._windows[1], self._clock.monotonic()
+        if not self._door.statistics().locked and followed.free_at(came_at, window.ours) <= came_at:
+            followed.send()
+            return came_at
+        with self._stop.interruptible():
+            async with self._door:
+                while (free := followed.free_at(now := self._clock.monotonic(), window.ours)) > now:
+                    await self._clock.sleep(free - now)
+                followed.send()
+        window.delay(now - came_at)
+        return now
 
     async def _may_leave(self) -> bool:
         """Wait for the pause and the windows; returns False where the slot was taken back meanwhile."""

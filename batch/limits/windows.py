@@ -17,9 +17,14 @@ LOW_RATE_MARGIN, MOST_MARGIN = 0.2, 0.02
 CATCH_UP = 4
 # And of a low one at most as many as belong to so many seconds.
 CATCH_UP_S = 0.04
+# The share of the quickest exchange that is surely spent on the way, and not by the service; at most so many
+# seconds, since the first exchanges may all have been slow.
+SURELY_ON_THE_WAY, MOST_ON_THE_WAY_S = 0.5, 0.1
 _SLICES = 1000
-# How soon to ask again where others hold all of a quota.
+_SECOND = 1 + WINDOW_MARGIN
+# How soon to ask again where others hold all of a quota, and where an answer is waited for.
 NOTHING_S = 0.1
+UNANSWERED_S = 0.005
 
 
 def margin(per_second: int | None) -> float:
@@ -38,12 +43,14 @@ class Window:
     it is past, so the count errs on the safe side and memory is bounded. Windows of a second are also paced
     (GCRA, ITU-T I.371 annex A, with a tolerance of `CATCH_UP`): a service that counts with a small bucket
     sees an even stream and not a burst at every second's beginning. `granted` is the part of `count` that is ours
-    where others use the same quota, None for all of it.
+    where others use the same quota, None for all of it. `followed`: somebody else (`Followed`) sees to uneven
+    arrivals, so that no room is kept for these.
     """
 
     seconds: int
     count: int | None = None
     granted: int | None = None
+    followed: bool = False
     _slices: deque[tuple[float, int]] = field(default_factory=deque)
     _used: int = 0
     _theoretical: float = float("-inf")
@@ -65,7 +72,7 @@ class Window:
         """
         if self.count is None:
             return now
-        count = self.count if alone else self._ours
+        count = self.count if alone else self.ours
         if not count:
             return now + NOTHING_S
         self._forget(now)
@@ -87,7 +94,7 @@ class Window:
             return float("inf")
         self._forget(now)
         times = [(end + self._span, used) for end, used in self._slices]
-        times.append((now, max(0, self._ours - self._used)))
+        times.append((now, max(0, self.ours - self._used)))
         return sum(used * (1 + (until - at) // self._span) for at, used in times if at <= until)
 
     def take(self, now: float, requests: int = 1) -> None:
@@ -101,10 +108,15 @@ class Window:
             self._slices.append((end, requests))
         self._used += requests
         if self.count is not None:
-            self._theoretical = max(now, self._theoretical) + requests * self._span / max(1, self._ours)
+            self._theoretical = max(now, self._theoretical) + requests * self._span / max(1, self.ours)
+
+    def delay(self, seconds: float) -> None:
+        """Note that a request left so much later than it was counted: those after it are as far behind."""
+        self._theoretical += seconds
 
     @property
-    def _ours(self) -> int:
+    def ours(self) -> int:
+        """Return how many requests of the window are ours; 0 where nothing is kept."""
         count = self.count or 0
         return count if self.granted is None else min(count, self.granted)
 
@@ -120,7 +132,8 @@ class Window:
 
     @property
     def _span(self) -> float:
-        return self.seconds * (1 + margin(self.count if self.seconds == 1 else None))
+        low = self.count if self.seconds == 1 and not self.followed else None
+        return self.seconds * (1 + margin(low))
 
     def _forget(self, now: float) -> None:
         while self._slices and self._slices[0][0] + self._span <= now:
@@ -152,3 +165,41 @@ class Pace:
         """
         if rate * CATCH_UP_S < 1:
             self._theoretical = max(self._theoretical, now + (1 + margin(rate) / 2) / rate)
+
+
+@dataclass(slots=True)
+class Followed:
+    """At most so many requests in any second as the service counts them, however unevenly they arrive.
+
+    For requests that are answered at once. Each was counted at some time between its sending and its answer, so
+    it holds its place until a second after the latest of these times: its answer's, less its way back. A stall on
+    either side costs time, and no refusal. (Let j leave once i holds no place any more: i was counted by its
+    answer less its way back, j after its sending and its way there, so that what is deducted has to be no more
+    than these two ways. They are not known; half of the quickest exchange so far is well below them.)
+    """
+
+    _flying: int = 0
+    _quickest: float = float("inf")
+    _answers: deque[float] = field(default_factory=deque)
+
+    def free_at(self, now: float, rate: int) -> float:
+        """Return the time from which one more may be sent, or at which to ask again; `now` or later."""
+        held = _SECOND - min(self._quickest * SURELY_ON_THE_WAY, MOST_ON_THE_WAY_S)
+        while self._answers and self._answers[0] + held <= now:
+            self._answers.popleft()
+        excess = self._flying + len(self._answers) - rate
+        if excess < 0:
+            return now
+        if excess < len(self._answers):
+            return self._answers[excess] + held
+        return now + UNANSWERED_S
+
+    def send(self) -> None:
+        """Count a request that is sent now."""
+        self._flying += 1
+
+    def answered(self, sent_at: float, now: float) -> None:
+        """Note the answer to a request, or that none will come."""
+        self._flying -= 1
+        self._quickest = min(self._quickest, now - sent_at)
+        self._answers.append(now)

@@ -134,7 +134,7 @@ class Answering:
         at_once = Concurrency(SUBMISSIONS_AT_ONCE, SUBMISSIONS_AT_ONCE, SUBMISSIONS_AT_ONCE)
         # With both modes the other one goes on where this one's windows stay shut until the deadline.
         deadline = self._deadline if settings.mode == ASYNC else None
-        limits = self._limits(at_once, rates, outer.stop, deadline, "submissions")
+        limits = self._limits(at_once, rates, outer.stop, deadline, "submissions", prompt=True)
         self._restore(limits, ASYNC)
         self._share(limits, ASYNC, SUBMISSIONS_AT_ONCE)
         parts = self._parts(limits, outer.stop, self._patience())
@@ -155,7 +155,7 @@ class Answering:
         outer.news.subscribe(EndOfCollecting(collecting).note)
         rates = rates_over(settings.poll_limit, outer.provider.granted_async[1])
         at_once = Concurrency(LOOKS_AT_ONCE, LOOKS_AT_ONCE, LOOKS_AT_ONCE)
-        limits = self._limits(at_once, rates, collecting, None, "looks at operations")
+        limits = self._limits(at_once, rates, collecting, None, "looks at operations", prompt=True)
         self._share(limits, LOOKS, LOOKS_AT_ONCE)
         patience = Patience(RetryPolicy(LOOKS_AT_MOST, None), True, settings.max_outage)
         again = Again(settings.retries + 1, settings.retry_maybe_billed)
@@ -190,12 +190,16 @@ class Answering:
         stop: Stop,
         deadline: float | None,
         what: str,
+        *,
+        prompt: bool = False,
     ) -> Limits:
         def told(change: LimitChange) -> None:
             limit = change.limit.replace("requests", what, 1)
             self._outer.news.publish(LimitChanged(limit, change.value, change.reason))
 
-        return Limits(concurrency, rates, clock=self._outer.clock, stop=stop, told=told, deadline=deadline)
+        return Limits(
+            concurrency, rates, clock=self._outer.clock, stop=stop, told=told, deadline=deadline, prompt=prompt
+        )
 
     def _share(self, limits: Limits, mode: str, granted: int) -> None:
         """Divide a mode's quota with other runs on this machine."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from batch.clock import Clock, FastClock
 from batch.emulator import Config, Running, background
@@ -77,8 +78,17 @@ def write_rows(path: Path, count: int) -> Path:
     return path
 
 
+class Service(Protocol):
+    """What has an address, in this process or in another."""
+
+    @property
+    def base_url(self) -> str:
+        """Return the address."""
+        ...
+
+
 def run(
-    service: Running,
+    service: Service,
     rows: Path,
     *,
     clock: Clock,

@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import pyarrow.parquet as pq
 from campaigns import measuring
+from campaigns.elsewhere import elsewhere
 
 from batch.clock import FastClock
 from batch.emulator import Config, Latency, Quotas, Running, background
@@ -61,21 +62,21 @@ class Pace:
 def pace(folder: Path, rows: int, speed: float, latency: str, per_hour: int = 5000) -> Pace:
     """Answer so many rows in asynchronous mode, with a clock that goes `speed` times as fast."""
     clock = FastClock(speed)
-    quotas = Quotas(async_per_hour=per_hour)
-    config = Config(quotas=quotas, operation_latency=Latency.parse(latency))
     path = measuring.write_rows(folder / "in.jsonl", rows)
     limits = {"async_limit": (RateLimit(SUBMITTED_PER_S, 1), RateLimit(per_hour, 3600))}
-    with background(config, clock=clock) as service:
+    words = ("--speed", str(speed), "--async-per-hour", str(per_hour), "--operation-latency", latency)
+    with elsewhere(*words) as service:
         seen = measuring.run(service, path, clock=clock, mode="async", **limits)
-        activity, routes = service.ledger.activity(), service.emulator.totals()["by_route"]
-        entries = list(service.ledger.entries())
+        totals = service.totals()
+    routes = totals["by_route"]
     assert isinstance(routes, dict)
     refused = sum(counts.get("429", 0) for counts in routes.values())
+    print(routes)
     # The last operation begins when the windows let it at best, and takes what it took here.
     last_begins = (rows - 1) // per_hour * 3600.0 + (rows - 1) % per_hour / SUBMITTED_PER_S
     longest = float(latency.partition(":")[2].split("-")[-1])
     return Pace(rows, len(seen.answers()), seen.summary().duration_s, last_begins + longest, refused,
-                activity.polls / max(1, len(entries)))  # fmt: skip
+                int(str(totals["polls"])) / rows)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,31 @@ def test_a_signal_ends_the_wait_for_a_retry(tmp_path: Path) -> None:
         assert ran.code == 130
         assert time.monotonic() - began < 3
         assert statuses(output) == {"pending": ROWS}
+
+
+def test_what_was_never_sent_is_not_in_doubt(tmp_path: Path) -> None:
+    """Requests that wait behind others without an answer when the run ends were not sent, and say so."""
+    output = tmp_path / "out.parquet"
+    with background(Config(operation_latency=Latency.parse("fixed:600"), stall_seconds=60)) as service:
+        words = [*_words(tmp_path, service), "--mode", "async", "--async-limit", "2/s", "--grace", "100ms"]
+        with killed_at_the_end(start(*words)) as process:
+            wait_until(lambda: service.ledger.activity().submissions > 0, "the first operation")
+            service.emulator.faults = (Fault("stall", 1.0, ("completionAsync",)),)
+            wait_until(lambda: _intents(output)[(None, None)] > 2, "intents behind those that are sent")
+            process.send_signal(signal.SIGTERM)
+            ran = ended(process)
+    assert ran.code == 143
+    found = _intents(output)
+    assert found[("not_billed", "NOT_SENT")] > 0
+    assert found[(None, None)] == 2, "those that were sent are in doubt"
+
+
+def _intents(output: Path) -> Counter[tuple[str | None, str | None]]:
+    """Return how many attempts in an output's journal that led to no operation have each outcome and code."""
+    with closing(sqlite3.connect(output.with_name(output.name + ".journal"))) as found:
+        return Counter(
+            found.execute("SELECT outcome, error_code FROM attempts WHERE operation_id IS NULL").fetchall()
+        )
 
 
 def test_a_quiet_run_says_why_it_ended_early(tmp_path: Path) -> None:

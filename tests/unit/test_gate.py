@@ -11,7 +11,7 @@ from clocks import FakeClock
 from batch.errors import ExitCode
 from batch.limits import Concurrency, LimitChange, Limits
 from batch.limits.gate import PAUSE_S, UNITS
-from batch.limits.windows import CATCH_UP
+from batch.limits.windows import CATCH_UP, MOST_ON_THE_WAY_S
 from batch.parsing import RateLimit
 from batch.stopping import Stop, Stopped
 
@@ -22,7 +22,12 @@ class _Gate:
     """Limits with what they work on, trusted and grown to `slots`."""
 
     def __init__(
-        self, *rates: RateLimit, slots: int = 50, fixed: bool = False, deadline: float | None = None
+        self,
+        *rates: RateLimit,
+        slots: int = 50,
+        fixed: bool = False,
+        deadline: float | None = None,
+        prompt: bool = False,
     ) -> None:
         self.clock, self.stop, self.told = FakeClock(), Stop(), list[LimitChange]()
         self.limits = Limits(
@@ -32,6 +37,7 @@ class _Gate:
             stop=self.stop,
             told=self.told.append,
             deadline=deadline,
+            prompt=prompt,
         )
         self.limits._concurrency.limit = slots
         self.limits.trust()
@@ -192,8 +198,8 @@ async def test_what_was_held_up_is_spaced_out() -> None:
     gate, left = _Gate(RateLimit(100, 1)), list[float]()
 
     async def held_up() -> None:
-        await gate.limits.pace()
-        left.append(gate.clock.now - 1_000.0)
+        async with gate.limits.on_the_way():
+            left.append(gate.clock.now - 1_000.0)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(CATCH_UP + 11):
@@ -206,5 +212,43 @@ async def test_without_a_rate_nothing_is_spaced_out() -> None:
     """Where no rate per second is known nobody waits to be spaced out."""
     gate = _Gate()
     for _ in range(1000):
-        await gate.limits.pace()
+        async with gate.limits.on_the_way():
+            pass
     assert gate.clock.now == 1_000.0
+
+
+async def test_an_answer_that_is_late_holds_its_place_for_a_second_more() -> None:
+    """Where a stall keeps answers back, as many requests as belong to a second leave a second after them at best."""
+    gate, left = _Gate(RateLimit(3, 1), prompt=True), list[float]()
+
+    async def request(lasting: float) -> None:
+        async with gate.limits.slot(), gate.limits.on_the_way():
+            left.append(gate.clock.now - 1_000.0)
+            await gate.clock.sleep(lasting)
+
+    async with anyio.create_task_group() as tasks:
+        for lasting in (2.0, 2.0, 2.0, 0.01, 0.01, 0.01):
+            tasks.start_soon(request, lasting)
+    assert max(left[:3]) < 1.0
+    assert min(left[3:]) >= 2.0 + 1.0 - MOST_ON_THE_WAY_S
+    assert max(left[3:]) <= 2.0 + max(left[:3]) + 1.1
+
+
+async def test_who_waits_for_answers_before_sending_is_woken_by_the_end() -> None:
+    """A request that waits for others' answers is given up, unsent, as soon as the run is asked to end."""
+    gate, sent, given_up = _Gate(RateLimit(1, 1), prompt=True), list[float](), list[float]()
+
+    async def request() -> None:
+        try:
+            async with gate.limits.on_the_way():
+                sent.append(gate.clock.now)
+                await gate.clock.sleep(500.0)
+        except Stopped:
+            given_up.append(gate.clock.now)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(request)
+        tasks.start_soon(request)
+        await gate.clock.sleep(5.0)
+        gate.stop.request("enough", ExitCode.BUDGET)
+    assert (len(sent), given_up) == (1, [1_005.0])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.limits import Window
-from batch.limits.windows import CATCH_UP, WINDOW_MARGIN
+from batch.limits.windows import CATCH_UP, UNANSWERED_S, WINDOW_MARGIN, Followed
 from batch.parsing import RateLimit
 
 LIMITS = st.builds(
@@ -160,3 +160,59 @@ def test_the_capacity_counts_places_that_come_free_again() -> None:
     assert window.capacity(0.0, 1800.0) == 6
     assert window.capacity(0.0, 4000.0) == 4 + 2 * 6
     assert Window(60).capacity(0.0, 1.0) == float("inf")
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    rate=st.integers(1, 12),
+    quickest=st.floats(0.001, 0.4),
+    ways=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3), st.floats(0, 0.3)), max_size=60),
+)
+def test_followed_requests_are_never_too_many_where_they_arrive(
+    rate: int, quickest: float, ways: list[tuple[float, float, float]]
+) -> None:
+    """However much longer than at best requests take there and back, the service counts no second too full."""
+    followed, now = Followed(), 100.0
+    flying: list[tuple[float, float]] = []  # when the answer comes, when it was sent
+    arrivals: list[float] = []
+
+    def until(moment: float) -> None:
+        for answer in sorted(item for item in flying if item[0] <= moment):
+            followed.answered(answer[1], answer[0])
+            flying.remove(answer)
+
+    for longer_there, longer_back, rest in [(0.0, 0.0, 0.0), *ways]:
+        there, back = quickest + longer_there, quickest + longer_back
+        now += rest
+        until(now)
+        while (free := followed.free_at(now, rate)) > now:
+            now = free
+            until(now)
+        followed.send()
+        arrivals.append(now + there)
+        flying.append((now + there + back, now))
+    arrivals.sort()
+    for first, last in zip(arrivals, arrivals[rate:], strict=False):
+        assert last - first >= 1.0
+
+
+def test_followed_requests_that_are_answered_quickly_use_the_rate() -> None:
+    """Where answers come in 20 ms, ten a second are used to 97 %."""
+    followed, now, sent = Followed(), 0.0, 0
+    while now < 60.0:
+        while (free := followed.free_at(now, 10)) > now:
+            now = free
+        followed.send()
+        followed.answered(now, now + 0.02)
+        sent += 1
+    assert 0.97 * 600 <= sent <= 610
+
+
+def test_who_follows_a_request_without_an_answer_asks_again_soon() -> None:
+    """While all places are held by requests on their way, nobody knows when one comes free."""
+    followed = Followed()
+    followed.send()
+    assert followed.free_at(5.0, 1) == 5.0 + UNANSWERED_S
+    followed.answered(5.0, 5.1)
+    assert followed.free_at(5.1, 1) == pytest.approx(5.1 + 1 + WINDOW_MARGIN - 0.05)
+    assert followed.free_at(5.1, 2) == 5.1

@@ -103,7 +103,7 @@ class _Counter:
 
     def __post_init__(self) -> None:
         at_once = Concurrency(AT_ONCE, AT_ONCE, AT_ONCE)
-        self._limits = Limits(at_once, [TOKENIZATIONS], clock=self.clock, stop=Stop())
+        self._limits = Limits(at_once, [TOKENIZATIONS], clock=self.clock, stop=Stop(), prompt=True)
         self._retry = RetryPolicy(self.settings.retries + 1, self.settings.retry_timeout)
 
     async def count(self, request: Request) -> int:
@@ -112,7 +112,7 @@ class _Counter:
         while True:
             number += 1
             try:
-                async with self._limits.slot():
+                async with self._limits.slot(), self._limits.on_the_way():
                     count = await self.provider.tokenize(body)
                 self._limits.trust()
                 return count
