@@ -23,7 +23,7 @@ from batch.polling import Durations
 from batch.providers.operations import KEPT_S, Operation
 from batch.records import Reply, RequestIds
 from batch.stopping import Stopped
-from batch.verdicts import Life
+from batch.verdicts import Life, Unreadable
 
 # Looks that are on their way at once; beyond that the quota of readings is what limits.
 LOOKS_AT_ONCE = 32
@@ -78,7 +78,11 @@ class Harvest:
     _scouts: int = 0
     _unseen: int = 0
     _nap: anyio.CancelScope | None = None
+    _unreadable: Unreadable = field(init=False)
     _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def __post_init__(self) -> None:
+        self._unreadable = Unreadable(self.parts.stop)
 
     @property
     def open(self) -> int:
@@ -151,9 +155,12 @@ class Harvest:
 
     # -- waiting for them
 
-    async def drained(self) -> None:
-        """Return when no operation is open; raises `Stopped` where the collecting stops first."""
-        await self._until(lambda: not self._open)
+    async def drained(self, early: Callable[[], bool]) -> None:
+        """Return when no operation is open, or `early` and one has failed.
+
+        Raises `Stopped` where the collecting stops first.
+        """
+        await self._until(lambda: not self._open or (self.failed > 0 and early()))
 
     async def looked_once(self) -> None:
         """Return when every operation that earlier runs left was looked at; raises `Stopped`."""
@@ -258,6 +265,7 @@ class Harvest:
         except AttemptFailed as error:
             await self._failed(item, made, error)
             return
+        self._unreadable.answered()
         charge = parts.accounts.actual(known.model, ASYNC, completion.usage)
         item.reservation.settle(charge)
         self.ends.succeed(known.row_key, made, completion, charge)
@@ -265,6 +273,7 @@ class Harvest:
     async def _failed(self, item: _Open, made: Made, error: AttemptFailed) -> None:
         known = item.known
         self.ends.lost(made, error, item.reservation)
+        self._unreadable.failed(error)
         if error.stops_run is not None:
             self.parts.stop.request(f"The service refused an operation ({error.code}): {error}", error.stops_run)
         asked = self.attempts_of(known.row_key)

@@ -26,6 +26,9 @@ from batch.stopping import Stop, Stopped
 
 # Rows that wait to be asked again hold a worker but no slot, so there may be more workers than slots.
 WORKERS_PER_SLOT = 2
+# While operations are open, the input is read again for those that failed after so many seconds, and after so many
+# times as long as the last reading and submitting took: at most a fifth of the time goes into reading.
+BETWEEN_PASSES_S, BETWEEN_PASSES = 30.0, 4
 # How often a crew that is not wanted looks whether it is by now.
 UNWANTED_S = 1.0
 _SIGNALS = {
@@ -132,13 +135,31 @@ class Runner:
 
     async def _finish(self, passes: Callable[[], Iterator[Batch]], harvest: Harvest) -> None:
         """Wait for operations, and go over the input again for those that failed."""
+        rest_until = self._clock.monotonic() + BETWEEN_PASSES_S
         while True:
-            await (harvest.looked_once() if self._frame.detach else harvest.drained())
+            await (harvest.looked_once() if self._frame.detach else harvest.drained(self._goes_on))
+            if harvest.open and not self._frame.detach and not await self._rested(rest_until):
+                continue  # no more is submitted: what is open may still be collected
             if not harvest.failed or self._stop.requested:
                 return
+            began = self._clock.monotonic()
             harvest.failed = 0
             await self._commits.flush()  # the feed asks the journal which rows are open
             await self._pass(passes())
+            now = self._clock.monotonic()
+            rest_until = now + max(BETWEEN_PASSES_S, BETWEEN_PASSES * (now - began))
+
+    def _goes_on(self) -> bool:
+        return not self._stop.requested
+
+    async def _rested(self, until: float) -> bool:
+        """Wait until a time; returns False where the run is asked to end first."""
+        try:
+            with self._stop.interruptible():
+                await self._clock.sleep(until - self._clock.monotonic())
+        except Stopped:
+            return False
+        return True
 
     async def _collect(self, harvest: Harvest) -> None:
         try:

@@ -50,6 +50,29 @@ class Patience:
 
 
 @dataclass(slots=True)
+class Unreadable:
+    """Counts answers in a row that were billed and cannot be read, and ends the run where these are too many."""
+
+    stop: Stop
+    _in_a_row: int = 0
+
+    def answered(self) -> None:
+        """Note an answer that could be read."""
+        self._in_a_row = 0
+
+    def failed(self, error: AttemptFailed) -> None:
+        """Note a failure, which counts where it was billed."""
+        if error.billed is not Billed.YES:
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= UNREADABLE_THAT_STOP:
+            self.stop.request(
+                f"{self._in_a_row} answers in a row were billed and cannot be read ({error.code}): {error}",
+                ExitCode.UNEXPECTED,
+            )
+
+
+@dataclass(slots=True)
 class Verdicts:
     """Told of every answer and every failure, in the order in which they come."""
 
@@ -63,13 +86,16 @@ class Verdicts:
     _refused_at: float = float("-inf")
     _slowed_since: float | None = None
     _any_answer: bool = False
-    _unreadable: int = 0
+    _unreadable: Unreadable = field(init=False)
     _alike: tuple[str, int] = ("", 0)
+
+    def __post_init__(self) -> None:
+        self._unreadable = Unreadable(self.stop)
 
     def answered(self, sent_at: float) -> None:
         """Note a row's answer: the service is there, and takes us."""
         self._any_answer = True
-        self._unreadable = 0
+        self._unreadable.answered()
         self._up(sent_at)
 
     def delay(self, life: Life, error: AttemptFailed, sent_at: float, latency_s: float) -> float | None:
@@ -137,7 +163,7 @@ class Verdicts:
             if not was_open:
                 self.news.publish(ServiceDown(error.code, str(error), pause))
         self._too_long(error, now)
-        self._count_unreadable(error)
+        self._unreadable.failed(error)
         if error.billed is not Billed.NO and not self.patience.retry_maybe_billed:
             return None
         if self.patience.retry.attempts <= 1:
@@ -156,16 +182,6 @@ class Verdicts:
             self.stop.request(
                 f"the service has not answered for {now - since:.0f} s ({error.code}): {error}",
                 ExitCode.UNAVAILABLE,
-            )
-
-    def _count_unreadable(self, error: AttemptFailed) -> None:
-        if error.billed is not Billed.YES:
-            return
-        self._unreadable += 1
-        if self._unreadable >= UNREADABLE_THAT_STOP:
-            self.stop.request(
-                f"{self._unreadable} answers in a row were billed and cannot be read ({error.code}): {error}",
-                ExitCode.UNEXPECTED,
             )
 
     def _count_alike(self, error: AttemptFailed) -> None:

@@ -54,6 +54,7 @@ OUTCOMES: Final[Mapping[str, Outcome]] = {
     "operation-ok-error": Outcome(
         "the operation succeeds and carries an error with code 0", (0, ""), response=True, charged=True
     ),
+    "operation-empty": Outcome("the operation ends with neither an error nor a response", charged=True),
     "operation-expired": Outcome(
         "the result is gone, 404, as soon as it is done", response=True, charged=True, kept=False
     ),

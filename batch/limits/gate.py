@@ -27,6 +27,8 @@ PAUSE_S = 0.5
 # a sixtieth of the window's length.
 FIRST_FOREIGN_S = 0.1
 LONGEST_FOREIGN_S = 60.0
+# What waits longer than this before it is sent came through the gate too early, and so would those after it.
+LATE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +336,7 @@ class Limits:
                 while (free := followed.free_at(now := self._clock.monotonic(), window.ours)) > now:
                     await self._clock.sleep(free - now)
                 followed.send()
-        window.delay(now - came_at)
+        window.delay(now - came_at - LATE_S)
         return now
 
     async def _may_leave(self) -> bool:

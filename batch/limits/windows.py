@@ -112,7 +112,7 @@ class Window:
 
     def delay(self, seconds: float) -> None:
         """Note that a request left so much later than it was counted: those after it are as far behind."""
-        self._theoretical += seconds
+        self._theoretical += max(0.0, seconds)
 
     @property
     def ours(self) -> int:

@@ -34,6 +34,35 @@ def test_a_row_that_failed_for_good_is_not_asked_again_beside_others_that_are(tm
     assert submitted == 60 + lost["INTERNAL"]
 
 
+def test_a_failed_operation_does_not_wait_for_a_slow_one(tmp_path: Path) -> None:
+    """What failed is submitted again within a minute, also while another operation takes its time."""
+    clock = FastClock(SPEED * 5)
+    config = Config(
+        operation_delays=(1000.0,),
+        operation_latency=Latency.parse("fixed:5"),
+        scripts={"completionAsync": ("ok", "operation-failed")},
+    )
+    with background(config, clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 5)
+        seen = measuring.run(service, rows, clock=clock, mode="async")
+    ended = sorted(at for at, event in seen.events if isinstance(event, RowFinished))
+    assert (seen.code, len(ended)) == (ExitCode.OK, 5)
+    assert ended[-1] > 900
+    assert ended[-2] < 300
+
+
+def test_results_that_nobody_can_read_end_the_run(tmp_path: Path) -> None:
+    """Ten results in a row that were billed and hold no answer stop submitting and collecting, exit 1."""
+    clock = FastClock(SPEED)
+    faults = (Fault("operation-empty", 1.0),)
+    with background(Config(operation_latency=Latency.parse("fixed:2"), faults=faults), clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 200)
+        seen = measuring.run(service, rows, clock=clock, mode="async")
+        assert service.ledger.activity().submissions < 200
+    assert seen.code is ExitCode.UNEXPECTED
+    assert "cannot be read" in seen.summary().reason
+
+
 def test_a_quota_that_stays_shut_leaves_nothing_uncollected(tmp_path: Path) -> None:
     """Where no more can be submitted before the deadline, what was submitted is collected all the same."""
     clock = FastClock(SPEED)
