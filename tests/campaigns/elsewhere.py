@@ -1,4 +1,4 @@
-"""The emulator in a process of its own, as `chatbatch emulator` serves it: what holds up one does not hold up both."""
+"""The emulator in a process of its own, as `chatbatch emulator` serves it: what holds up one holds up no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Elsewhere:
 
     def totals(self) -> dict[str, object]:
         """Return what happened so far."""
-        with urllib.request.urlopen(f"{self.base_url}/emulator/totals") as reply:  # noqa: S310  # our own, on loopback
+        with urllib.request.urlopen(f"{self.base_url}/emulator/totals") as reply:
             found = json.load(reply)
         assert isinstance(found, dict)
         return found

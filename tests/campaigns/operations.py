@@ -71,7 +71,6 @@ def pace(folder: Path, rows: int, speed: float, latency: str, per_hour: int = 50
     routes = totals["by_route"]
     assert isinstance(routes, dict)
     refused = sum(counts.get("429", 0) for counts in routes.values())
-    print(routes)
     # The last operation begins when the windows let it at best, and takes what it took here.
     last_begins = (rows - 1) // per_hour * 3600.0 + (rows - 1) % per_hour / SUBMITTED_PER_S
     longest = float(latency.partition(":")[2].split("-")[-1])

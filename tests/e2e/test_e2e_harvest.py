@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import measuring
+from e2e.harness import MEASURED
 
 from batch.clock import FastClock
 from batch.emulator import Config, Fault, Latency, Quotas, background
@@ -93,6 +94,7 @@ def test_the_deadline_ends_the_collecting_after_a_cap_ended_the_submitting(tmp_p
 
 
 @pytest.mark.campaign
+@MEASURED
 @pytest.mark.parametrize("latency", ["uniform:2-5", "uniform:20-60", "lognormal:15,0.8"])
 def test_few_looks_also_before_durations_are_known(latency: str, tmp_path: Path) -> None:
     """Some scouts find out how long operations take; the others are not looked at before it pays."""

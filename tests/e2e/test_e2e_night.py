@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from campaigns.night import through
+from e2e.harness import MEASURED
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, MEASURED]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from campaigns import outage
+from e2e.harness import MEASURED
 
 from batch.errors import ExitCode
 from batch.events import StatusAsked
 from batch.progress import JsonProgress, LineProgress
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, MEASURED]
 SPEED = 100.0
 
 

@@ -218,7 +218,7 @@ async def test_without_a_rate_nothing_is_spaced_out() -> None:
 
 
 async def test_an_answer_that_is_late_holds_its_place_for_a_second_more() -> None:
-    """Where a stall keeps answers back, as many requests as belong to a second leave a second after them at best."""
+    """Where a stall keeps a second's answers back, the next requests leave a second after these at best."""
     gate, left = _Gate(RateLimit(3, 1), prompt=True), list[float]()
 
     async def request(lasting: float) -> None:
