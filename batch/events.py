@@ -189,7 +189,10 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
-    """The run's summary: output rows by status, tokens that the service stated, money, and how it was done."""
+    """The run's summary: output rows by status, tokens that the service stated, money, and how it was done.
+
+    `unstated`: so many answers came without their tokens.
+    """
 
     output: str
     rows: dict[str, int]
@@ -213,6 +216,7 @@ class RunFinished:
     emulated: bool
     reason: str
     exit_code: ExitCode
+    unstated: int = 0
 
 
 Event: TypeAlias = (

@@ -93,8 +93,9 @@ def summary(event: RunFinished) -> str:
         pace += f" in the end, after {event.limit_changes:,} changes of limits"
     if event.paused_s >= 1:
         pace += f"; paused for {duration(event.paused_s)}"
+    took = duration(event.duration_s)
     lines = [
-        f"{'Done' if not event.reason else 'Ended: ' + event.reason} in {duration(event.duration_s)}.",
+        f"Ended after {took}: {event.reason.removesuffix('.')}." if event.reason else f"Done in {took}.",
         f"  rows      {rows}",
         f"  tokens    {event.input_tokens:,} in, {event.completion_tokens:,} out, {event.total_tokens:,} in all",
         f"  requests  {requests}",
@@ -102,6 +103,8 @@ def summary(event: RunFinished) -> str:
         f"  output    {event.output}",
     ]
     lines[3:3] = _money_lines(event)
+    if event.unstated:
+        lines[2] += f"; {event.unstated:,} answers without, which may cost their worst case"
     if event.unknown_billed:
         doubt = f"{event.unknown_billed:,} requests of the run before may have been billed"
         lines.insert(-3, f"  in doubt  {doubt}")

@@ -69,7 +69,10 @@ Judge: TypeAlias = Callable[[Reply], Completion]
 
 @dataclass(slots=True)
 class Totals:
-    """What an output holds: rows by status, and the sums of what the service stated."""
+    """What an output holds: rows by status, and the sums of what the service stated.
+
+    `unstated` answers came without their tokens; `unpriced` ones have no cost.
+    """
 
     rows: dict[str, int] = field(default_factory=lambda: {status.value: 0 for status in Status})
     input_tokens: int = 0
@@ -77,6 +80,7 @@ class Totals:
     total_tokens: int = 0
     cost: dict[str, Decimal] = field(default_factory=dict)
     unpriced: int = 0
+    unstated: int = 0
 
     def add(self, answer: Answer) -> None:
         """Count one row."""
@@ -84,6 +88,7 @@ class Totals:
         self.input_tokens += answer.input_tokens or 0
         self.completion_tokens += answer.completion_tokens or 0
         self.total_tokens += answer.total_tokens or 0
+        self.unstated += answer.status is Status.OK and None in (answer.input_tokens, answer.completion_tokens)
         if answer.cost is not None and answer.currency is not None:
             self.cost[answer.currency] = self.cost.get(answer.currency, Decimal(0)) + answer.cost
         elif answer.status is Status.OK:
@@ -98,6 +103,7 @@ class Totals:
             "total_tokens": self.total_tokens,
             "cost": {currency: f"{amount:f}" for currency, amount in sorted(self.cost.items())},
             "rows_without_cost": self.unpriced,
+            "rows_without_tokens": self.unstated,
         }
 
 

@@ -103,6 +103,7 @@ def summary(
         emulated=settings.emulate,
         reason=end.reason,
         exit_code=end.exit_code,
+        unstated=totals.unstated,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from batch.errors import UsageError
 from batch.parsing import KeptField
 from batch.readers import Reader
 from batch.records import Answer, FinishReason, Status
-from batch.writer import Layout, write
+from batch.writer import Layout, Totals, write
 
 ANSWER = Answer(
     row_key="key",
@@ -181,7 +182,16 @@ def test_the_metadata_says_how_it_was_made(tmp_path: Path, output: Path) -> None
         "total_tokens": 3 * 2**40,
         "cost": {"RUB": "3.703701"},
         "rows_without_cost": 0,
+        "rows_without_tokens": 0,
     }
+
+
+def test_answers_without_tokens_are_counted() -> None:
+    """Sums of tokens are of what the service stated, and the totals say how many answers came without."""
+    totals = Totals()
+    for status, tokens in ((Status.OK, 7), (Status.OK, None), (Status.FAILED, None)):
+        totals.add(replace(ANSWER, status=status, input_tokens=tokens))
+    assert (totals.input_tokens, totals.unstated) == (7, 1)
 
 
 def test_row_groups_are_bounded(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
