@@ -33,6 +33,12 @@ ACCOUNT = {"API_KEY": "AQVN-campaign", "FOLDER_ID": "b1gcampaign000000000"}
 # Per 1,000 tokens, as in the service's price list; here once more, so that the tool's own is not its witness.
 PRICES = {"yandexgpt-lite": Decimal("0.20"), "yandexgpt": Decimal("1.20")}
 FAULTS = ("429", "500", "502", "503", "504", "empty", "drop-before", "drop-after", "truncated", "cut")
+OPERATION_FAULTS = ("operation-failed", "operation-invalid", "operation-expired", "operation-empty")
+STRUCK = ("completion", "completionAsync", "operations")
+MODES = ("sync", "sync", "async", "both")
+# The asynchronous mode's tokens cost half.
+SHARE = {"sync": 1, "async": Decimal("0.5")}
+LONGEST_OPERATION_S = 4.0
 WORDS = ["река", "Волга", "впадает", "в", "Каспийское", "море", "the", "quick", "fox", "1234", "—", "你好"]
 
 
@@ -44,6 +50,7 @@ class Figures:
     kills: int = 0
     capped: int = 0
     codes: Counter[int] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
     exceeded: int = 0
     left_too_much: int = 0
     most_left: float = 0.0
@@ -61,13 +68,19 @@ class Dataset:
     model: str
     max_tokens: int
     concurrency: int
+    mode: str
 
     @classmethod
     def random(cls, draw: random.Random) -> Dataset:
         """Make one up."""
         most = draw.choice([20, 100, 400])
         return cls([_row(draw) for _ in range(draw.randint(20, 90))], draw.choice(list(PRICES)), most,
-                   draw.randint(1, 12))  # fmt: skip
+                   draw.randint(1, 12), draw.choice(MODES))  # fmt: skip
+
+    @property
+    def least_share(self) -> Decimal:
+        """Return what a token costs in the cheapest mode that is used, as a share of its price."""
+        return Decimal(1) if self.mode == "sync" else SHARE["async"]
 
     def worst(self) -> int:
         """Return the largest worst case of a row in tokens."""
@@ -113,7 +126,8 @@ class Campaign:
         data = Dataset.random(draw)
         rows = self._folder / f"{number}.jsonl"
         rows.write_text("".join(json.dumps(row) + "\n" for row in data.rows), encoding="utf-8")
-        faults = tuple(Fault(name, draw.uniform(0, 0.1)) for name in draw.sample(FAULTS, draw.randint(0, 4)))
+        faults = [Fault(name, draw.uniform(0, 0.1), STRUCK) for name in draw.sample(FAULTS, draw.randint(0, 4))]
+        faults += [Fault(name, draw.uniform(0, 0.1)) for name in draw.sample(OPERATION_FAULTS, draw.randint(0, 2))]
         # What all rows may take by a rough guess; caps from far too little to more than enough.
         guess = len(data.rows) * (40 + data.max_tokens * 0.5)
         tokens = int(guess * draw.uniform(0.05, 1.5))
@@ -121,11 +135,14 @@ class Campaign:
         price = PRICES[data.model]
         cap = {"max_cost": f"{tokens * price / 1000:.4f} RUB"} if by_money else {"max_total_tokens": str(tokens)}
         latency = Latency.parse("uniform:0.2-2")
-        config = Config(quotas=Quotas(concurrent=None), latency=latency, faults=faults, speed=SPEED,
+        quotas = Quotas(None, async_per_second=None, async_per_hour=None, operations_per_second=None)
+        config = Config(quotas=quotas, latency=latency, faults=tuple(faults), speed=SPEED,
+                        operation_latency=Latency.parse(f"uniform:1-{LONGEST_OPERATION_S}"),
                         seed=draw.randrange(10**6))  # fmt: skip
         with background(config) as service:
             code = self._until_it_ends(service, data, rows, cap, draw)
-            self._compare(service, data, rows.with_suffix(".parquet"), cap, code)
+            time.sleep(LONGEST_OPERATION_S / SPEED)  # operations of killed runs, which nobody knows of, end too
+        self._compare(service, data, rows.with_suffix(".parquet"), cap, code)
 
     def _until_it_ends(
         self, service: Running, data: Dataset, rows: Path, cap: dict[str, str], draw: random.Random
@@ -137,6 +154,9 @@ class Campaign:
             "max_tokens": str(data.max_tokens),
             "concurrency": str(data.concurrency),
             "retries": "2",
+            "mode": data.mode,
+            "async_limit": "off",
+            "poll_limit": "off",
             **cap,
         }
         words = [sys.executable, str(Path(__file__).with_name("fast_run.py")), str(SPEED), json.dumps(settings)]
@@ -160,27 +180,29 @@ class Campaign:
         return ran.returncode
 
     def _compare(self, service: Running, data: Dataset, output: Path, cap: dict[str, str], code: int) -> None:
-        figures, totals = self.figures, service.ledger.totals()
-        price = PRICES[data.model] / 1000
-        billed = totals.input_tokens + totals.completion_tokens
+        figures, by_money = self.figures, "max_cost" in cap
+        price = PRICES[data.model] / 1000 if by_money else Decimal(1)
+
+        def amount(mode: str, tokens: int) -> Decimal:
+            return tokens * (price * SHARE[mode] if by_money else price)
+
+        totals = {mode: service.ledger.totals(mode) for mode in SHARE}
+        billed = sum(amount(mode, each.input_tokens + each.completion_tokens) for mode, each in totals.items())
         records = Records.open(output.with_name(output.name + ".journal"))
         try:
-            spent = sum(item.input_tokens + item.output_tokens for item in records.spending())
+            spent = sum(amount(item.mode, item.input_tokens + item.output_tokens) for item in records.spending())
         finally:
             records.close()
-        if "max_cost" in cap:
-            most = Decimal(cap["max_cost"].split()[0])
-            exceeded, unused, worst = billed * price > most, most - spent * price, data.worst() * price
-        else:
-            most = Decimal(cap["max_total_tokens"])
-            exceeded, unused, worst = billed > most, most - spent, Decimal(data.worst())
+        most = Decimal((cap.get("max_cost") or cap["max_total_tokens"]).split()[0])
+        unused, worst = most - spent, data.worst() * (price * data.least_share if by_money else price)
         figures.codes[code] += 1
+        figures.modes[data.mode] += 1
         figures.billed_share.append(round(float(billed / spent), 4) if spent else 1.0)
-        if exceeded or unused < 0:
+        if billed > most or unused < 0:
             figures.exceeded += 1
-            figures.broken.append(f"{output.name}: billed {billed} tokens, spent {spent}, cap {cap}")
+            figures.broken.append(f"{output.name} ({data.mode}): billed {billed}, spent {spent}, cap {cap}")
         if billed > spent:
-            figures.broken.append(f"{output.name}: billed {billed} tokens, and the journal knows of {spent}")
+            figures.broken.append(f"{output.name} ({data.mode}): billed {billed}, the journal knows of {spent}")
         if code == 8:
             figures.capped += 1
             figures.most_left = max(figures.most_left, round(float(unused / worst), 3))
@@ -204,6 +226,7 @@ def main() -> int:
         "runs",
         "kills",
         "codes",
+        "modes",
         "capped",
         "exceeded",
         "left_too_much",
