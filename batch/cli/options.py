@@ -55,12 +55,12 @@ def flag_layer(flags: Mapping[str, object]) -> Layer:
 
 def settings_table() -> str:
     """Return the README's table of settings, in Markdown; a test holds the two together."""
-    lines = ["| flag | environment | |", "|---|---|---|"]
+    lines, escaped = ["| flag | environment | |", "|---|---|---|"], "\\|"
     for item in declared():
         flag = f"{item.short}, {item.flag}" if item.short else item.flag
         if item.negative:
             flag += "/--no-" + item.flag.removeprefix("--")
         value = "" if item.switch or item.name == "verbose" else f" {item.metavar}"
-        text = (item.help + _default(item)).replace("|", "\\|")
-        lines.append(f"| `{flag}{value}` | `{item.variable}` | {text} |".replace("N|", "N\\|"))
+        cells = (f"`{flag}{value}`", f"`{item.variable}`", item.help + _default(item))
+        lines.append(f"| {' | '.join(cell.replace('|', escaped) for cell in cells)} |")
     return "\n".join(lines) + "\n"
