@@ -120,19 +120,20 @@ class Client:
         now, run = parts.clock.time(), self._numbers.run
         await parts.commits.commit(Intent(attempt, task.row_key, counted, now, run, *asked))
         sent_at = parts.clock.monotonic()
-        reply: Reply | None = None
+        reply, left = None, False
         try:
             async with parts.limits.on_the_way():
+                left = True
                 reservation.leave()
                 sent_at = parts.clock.monotonic()
                 reply = await self._delivery.send(body, ids, number)
             made = Made(attempt, counted, sent_at, parts.clock.monotonic() - sent_at, reply)
             await self._delivery.take(task, made, reply, reservation)
-        except Stopped:
-            self._ends.unsent(attempt)
-            raise
         except AttemptFailed as error:
             lost = Made(attempt, counted, sent_at, parts.clock.monotonic() - sent_at, reply)
             self._ends.lost(lost, error, reservation)
             return _Lost(error, lost)
+        finally:
+            if not left:  # the run's end came first
+                self._ends.unsent(attempt)
         return None

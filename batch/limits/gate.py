@@ -305,8 +305,8 @@ class Limits:
     async def on_the_way(self) -> AsyncIterator[None]:
         """Enclose the sending of a request that came through the gate, until its answer is there.
 
-        What was held up together since, by a slow disk for instance, is spaced out. Raises `Stopped` where the
-        run is asked to end before the request was sent.
+        What was held up together since, by a slow disk for instance, is spaced out: it has had its turn, so it is
+        sent also where the run is asked to end meanwhile.
         """
         if self._windows[1].count is None:
             yield
@@ -331,11 +331,10 @@ class Limits:
         if not self._door.statistics().locked and followed.free_at(came_at, window.ours) <= came_at:
             followed.send()
             return came_at
-        with self._stop.interruptible():
-            async with self._door:
-                while (free := followed.free_at(now := self._clock.monotonic(), window.ours)) > now:
-                    await self._clock.sleep(free - now)
-                followed.send()
+        async with self._door:
+            while (free := followed.free_at(now := self._clock.monotonic(), window.ours)) > now:
+                await self._clock.sleep(free - now)
+            followed.send()
         window.delay(now - came_at - LATE_S)
         return now
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.campaign, MEASURED]
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_tokens_are_renewed_in_good_time(tmp_path: Path, mode: str) -> None:
     """In three hours no row fails by a 401, and a token is obtained about every hour, not by every worker."""
-    night = through(tmp_path, mode, hours=3, speed=4000)
+    night = through(tmp_path, mode, hours=3, speed=2000)
     assert set(night.rows) == {"ok"}
     assert (night.refused, night.lost) == (0, 0)
     assert 3 <= night.tokens <= night.expected + 2

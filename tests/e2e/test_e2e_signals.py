@@ -29,7 +29,7 @@ from e2e.harness import (
 
 from batch.emulator import Config, Fault, Latency, Quotas, Running, background
 
-ROWS = 120
+ROWS = 300
 IN_FLIGHT = 10
 SLOW = Config(quotas=Quotas(concurrent=None), latency=Latency.parse("fixed:0.05"), stall_seconds=60)
 BOTH = pytest.mark.parametrize(
