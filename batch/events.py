@@ -121,6 +121,29 @@ class OperationExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelBegun:
+    """So many operations are open, and each is to be cancelled."""
+
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationGivenUp:
+    """What became of an operation that is cancelled: `asked` to end first, and in the end `cancelled`, `answered`,
+    `failed` or `expired`.
+    """
+
+    row_key: str
+    operation_id: str
+    became: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelEnded:
+    """No more operations are cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusAsked:
     """Somebody wants to know how far the run is (SIGUSR1)."""
 
@@ -229,6 +252,9 @@ Event: TypeAlias = (
     | ServiceBack
     | UnknownBilled
     | OperationExpired
+    | CancelBegun
+    | OperationGivenUp
+    | CancelEnded
     | StatusAsked
     | Stopping
     | Notice

@@ -55,7 +55,7 @@ def headline(event: Event, verbose: int) -> str | None:
         case Notice(message):
             return message
         case Stopping(reason, _):
-            return f"Stopping: {reason}. Rows in flight finish; what is done is kept."
+            return f"Stopping: {reason}. Requests in flight finish; what is done is kept."
         case LimitChanged(limit, value, reason) if verbose or reason != "grown":
             return f"Limit: {value} {limit} ({reason})."
         case ServiceDown(code, message, wait):

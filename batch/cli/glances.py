@@ -166,7 +166,10 @@ def show_cancelled(found: Cancelled, output: str, *, as_json: bool, quiet: bool)
             )
         )
     if found.left:
-        click.echo(printable(f"{output}: {found.left:,} operations are still open: {found.reason}."), err=True)
+        click.echo(
+            printable(f"{output}: {found.left:,} operations are still open: {found.reason.removesuffix('.')}."),
+            err=True,
+        )
 
 
 def show_finding(finding: Finding, *, as_json: bool, quiet: bool) -> None:

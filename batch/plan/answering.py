@@ -19,7 +19,7 @@ from batch.plan.deadlines import find_deadline
 from batch.plan.feeding import Feed, RowNames, Rules
 from batch.plan.job import Job
 from batch.plan.opening import defaults
-from batch.plan.sharing import Partner, open_partner, shared
+from batch.plan.sharing import LOOKS, Partner, open_partner, shared
 from batch.plan.splitting import Split
 from batch.plan.watching import Chronicle, EndOfCollecting, FailureCap, Overcharged
 from batch.providers import Provider
@@ -33,8 +33,6 @@ DAY_S = 86400.0
 SUBMISSIONS_AT_ONCE = 16
 # A look that fails is no row's fault: it is repeated for as long as an outage may last.
 LOOKS_AT_MOST = 10**9
-# What the quota of looks is called among those that share it, beside the modes.
-LOOKS = "looks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,7 @@ class Answering:
     def _share(self, limits: Limits, mode: str, granted: int) -> None:
         """Divide a mode's quota with other runs on this machine."""
         outside = (self._outer.clock, self._outer.news)
-        partner = open_partner(self._job, limits, outside, mode, granted)
+        partner = open_partner(self._job.access, self._job.paths.journal, limits, outside, mode, granted)
         if partner is not None:
             self._partners.append(partner)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import anyio
+
 from batch.accounts import Accounts
 from batch.clock import Clock
 from batch.events import News
@@ -14,6 +16,7 @@ from batch.settings import Settings
 from batch.writer import Layout
 
 Ticker = Callable[[], None]
+TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,10 @@ class Outside:
     news: News
     clock: Clock
     tick: Ticker
+
+
+async def ticking(tick: Ticker) -> None:
+    """Let whoever draws do so, some times a second of real time: it is drawn for a person."""
+    while True:
+        tick()
+        await anyio.sleep(TICK_S)

@@ -23,7 +23,7 @@ from batch.plan.answering import Answering
 from batch.plan.ending import End, Spent, Written, outcome, summary, told
 from batch.plan.exporting import Join, leave_unknown, settle
 from batch.plan.feeding import RowNames
-from batch.plan.job import Job, Outside, Ticker
+from batch.plan.job import Job, Outside, Ticker, ticking
 from batch.plan.opening import asked_of, defaults, open_input, prepare, reached
 from batch.plan.portions import Portion
 from batch.plan.reckoning import Reckoning
@@ -33,8 +33,6 @@ from batch.settings import Settings
 from batch.stopping import Stop
 from batch.transport import open_client
 from batch.writer import Layout, write
-
-TICK_S = 0.1
 
 
 def run(
@@ -82,7 +80,7 @@ async def _execute(job: Job, outside: Outside) -> ExitCode:
         error, written = None, None
         async with anyio.create_task_group() as beside:
             beside.start_soon(listen, stop, news, beside.cancel_scope)
-            beside.start_soon(_tick, outside.tick)
+            beside.start_soon(ticking, outside.tick)
             error, written = await _answer_and_export(answering, job, provider, outside)
             beside.cancel_scope.cancel()
         if stop.at_once:  # without an end in the journal: no output holds what this run brought
@@ -162,12 +160,6 @@ async def _answer_and_export(
         return broken, await _export(job, provider, outside)
     except ChatbatchError as error:
         return broken or error, None
-
-
-async def _tick(tick: Ticker) -> None:
-    while True:
-        tick()
-        await anyio.sleep(TICK_S)  # real time: it is drawn for a person
 
 
 async def _export(job: Job, provider: Provider, outside: Outside) -> Written:

@@ -19,7 +19,7 @@ from batch.clock import Clock
 from batch.errors import ChatbatchError
 from batch.events import News, Notice
 from batch.limits import Demand, Grant, Known, Limits
-from batch.plan.job import Job
+from batch.plan.opening import Access
 from batch.providers import service_address
 from batch.sharing import Claim, Holder, Quota, SharingFailed, State
 from batch.sharing.holders import Process
@@ -27,6 +27,8 @@ from batch.sharing.state import SLOTS
 
 # Seconds between two looks, in real time. A share changes hands within two or three of them.
 LOOK_S = 0.1
+# What the quota of looks at operations is called among those that share it, beside the modes.
+LOOKS = "looks"
 # A window is needed whole where so much of our part is used; else what is used and some more: a fifth, what leaves
 # in so many seconds at the present pace, and a few.
 FULL = 0.8
@@ -147,12 +149,14 @@ def _known(numbers: Sequence[float | None]) -> Known | None:
     return Known(int(limit), most, rest_s, rest_until, refused_at, resume_at)
 
 
-def open_partner(job: Job, limits: Limits, outside: tuple[Clock, News], mode: str, granted: int) -> Partner | None:
+def open_partner(
+    access: Access, journal: Path, limits: Limits, outside: tuple[Clock, News], mode: str, granted: int
+) -> Partner | None:
     """Return a run's place at the quota of a mode; None where it neither shares it nor keeps to a part of it.
 
     `granted` requests at once are what the service grants everybody: a share is one of these until more is known.
     """
-    settings, (clock, news) = job.settings, outside
+    settings, (clock, news) = access.settings, outside
     notices = list[str]()
 
     def failed(why: str) -> None:
@@ -163,13 +167,12 @@ def open_partner(job: Job, limits: Limits, outside: tuple[Clock, News], mode: st
     quota: Quota | None = None
     if settings.share_quota and not settings.emulate:
         try:
-            quota = open_quota(service_address(settings), job.access.folder, settings.model, mode)
+            quota = open_quota(service_address(settings), access.folder, settings.model, mode)
         except SharingFailed as error:
             failed(f"The quota is not shared with other runs on this machine: {error}.")
     if quota is None and settings.quota_share is None:
         return None
-    name = job_name(job.paths.journal)
-    return Partner(limits, clock, quota, name, settings.quota_share, granted, failed)
+    return Partner(limits, clock, quota, job_name(journal), settings.quota_share, granted, failed)
 
 
 def open_quota(address: str, folder: str | None, model: str, mode: str) -> Quota:

@@ -103,8 +103,9 @@ def _open(journal: Path) -> int:
         found.close()
 
 
-def test_unknown_operations_expire(shell: Shell, output: Path) -> None:
+def test_unknown_operations_expire(shell: Shell, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service does not know any more is EXPIRED, said by status and doctor, and not bought again."""
+    monkeypatch.setattr("batch.plan.withdrawing.NOT_YET_KNOWN_S", 0.0)  # as if a minute had passed
     with background(Config()) as another:
         code, told = _cancel(shell, output, another)
         assert (code, *_counts(told)) == (0, ROWS, 0, 0, 0, ROWS, 0)

@@ -1,7 +1,7 @@
-"""What a person or a log collector sees of a run: a live line, lines at an interval, or JSON lines.
+"""Those who show a run: a live line, lines at an interval, only what is wrong, or JSON lines.
 
 Printers subscribe to the news and are ticked by the clock; they decide nothing. Whatever came from a dataset
-or a service is stripped of control characters before it meets a terminal. The home of rich, with `cli`.
+or a service is stripped of control characters before it meets a terminal.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rich.text import Text
 
 from batch.errors import ExitCode
 from batch.events import (
+    CancelBegun,
+    CancelEnded,
     Event,
     Exporting,
     Notice,
@@ -32,9 +34,9 @@ from batch.events import (
 )
 from batch.jsontext import Json, JsonObject, encode_text
 from batch.plaintext import printable
-from batch.wording import amount, brief, duration, headline, money, summary
+from batch.progress.lines import Line, OperationsLine, RowsLine
+from batch.wording import brief, headline, summary
 
-_RATE_WINDOW_S = 30.0
 _MOST_HELD = 20
 
 
@@ -66,51 +68,10 @@ class Printer(Protocol):
         ...
 
 
-class _Rate:
-    """Rows finished per second over the last half minute."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._marks: list[tuple[float, int]] = [(now(), 0)]
-
-    def per_second(self, done: int) -> float:
-        now = self._now()
-        if now - self._marks[-1][0] >= 1.0:
-            self._marks.append((now, done))
-        while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_WINDOW_S:
-            self._marks.pop(0)
-        began, before = self._marks[0]
-        return (done - before) / (now - began) if now > began else 0.0
-
-
-class _Line:
-    """The one line that says how far a run is."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self.tally = Tally()
-        self._rate = _Rate(now)
-
-    def text(self) -> str:
-        tally = self.tally
-        share = f" ({100 * tally.finished / tally.rows:.1f} %)" if tally.rows else ""
-        rate = self._rate.per_second(tally.ok + tally.failed)
-        left = tally.rows - tally.finished
-        parts = [f"{tally.finished:,}/{tally.rows:,} rows{share}"]
-        if tally.failed or tally.invalid:
-            parts.append(f"{tally.failed:,} failed, {tally.invalid:,} invalid")
-        parts += [f"{rate:.1f} rows/s", f"{amount(tally.input_tokens + tally.completion_tokens)} tokens"]
-        parts += [money(spent, currency) for currency, spent in tally.cost.items()]
-        if tally.retries:
-            parts.append(f"{tally.retries:,} retries")
-        if rate > 0 and left > 0:
-            parts.append(f"{duration(left / rate)} left")
-        return "  ·  ".join(parts)
-
-
 class LineProgress:
     """A line per interval and the summary, on a stream that is no terminal; None: no lines in between.
 
-    `timed`: its lines begin with the time of day.
+    `timed`: its lines begin with the time of day. `line` is what they say; of rows, unless it says otherwise.
     """
 
     def __init__(
@@ -121,18 +82,19 @@ class LineProgress:
         now: Callable[[], float] = time.monotonic,
         *,
         timed: bool = True,
+        line: Line | None = None,
     ) -> None:
         self._stream = stream
         self._timed = timed
         self._interval = interval
         self._verbose = verbose
         self._now = now
-        self._line = _Line(now)
+        self._line = line or RowsLine(now)
         self._last = now()
 
     def note(self, event: Event) -> None:
         """Print what an event is worth."""
-        self._line.tally.note(event)
+        self._line.note(event)
         if isinstance(event, RunFinished):
             self._print(summary(event))
         elif isinstance(event, StatusAsked):
@@ -161,20 +123,29 @@ class LineProgress:
 class LiveProgress:
     """A line that is drawn again and again, on a terminal; above it, what events are worth."""
 
-    def __init__(self, stream: TextIO, verbose: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        verbose: int,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        line: Line | None = None,
+    ) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._verbose = verbose
-        self._line = _Line(now)
+        self._line = line or RowsLine(now)
         self._now = now
         self._drawn = 0.0
         self._phase = ""
 
     def note(self, event: Event) -> None:
         """Take in an event; the first one starts the drawing, the last one ends it."""
-        self._line.tally.note(event)
-        if isinstance(event, RunStarted):
+        self._line.note(event)
+        if isinstance(event, RunStarted | CancelBegun):
             self._live.start()
+        elif isinstance(event, CancelEnded):
+            self.close()
         elif isinstance(event, Exporting):
             self._phase = f"writing {event.output}"
             self._drawn = 0.0
@@ -204,14 +175,14 @@ class QuietProgress:
     Notices and the wish to stop are held back until the end says whether something is wrong.
     """
 
-    def __init__(self, stream: Sink) -> None:
+    def __init__(self, stream: Sink, line: Line | None = None) -> None:
         self._stream = stream
-        self._line = _Line(time.monotonic)
+        self._line = line or RowsLine(time.monotonic)
         self._held: deque[str] = deque(maxlen=_MOST_HELD)
 
     def note(self, event: Event) -> None:
         """Print what is wrong."""
-        self._line.tally.note(event)
+        self._line.note(event)
         if isinstance(event, StatusAsked):
             self._print(self._line.text())
         elif isinstance(event, UnknownBilled):
@@ -221,6 +192,8 @@ class QuietProgress:
         elif isinstance(event, RunFinished):
             if event.exit_code not in (ExitCode.OK, ExitCode.NOTHING_TO_DO):
                 self._print(brief(event))
+            self._held.clear()
+        elif isinstance(event, CancelEnded):
             self._held.clear()
 
     def tick(self) -> None:
@@ -277,6 +250,43 @@ class JsonProgress:
 
     def _write(self, name: str, fields: JsonObject) -> None:
         self._stream.write(encode_text({"event": name, "time": time.time(), **fields}) + "\n")
+
+
+class JsonPulse:
+    """Only how far operations that are cancelled are, as one JSON line `cancel_progress` per interval."""
+
+    def __init__(
+        self,
+        stream: Sink,
+        interval: float | None,
+        line: OperationsLine,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._interval = interval
+        self._line = line
+        self._now = now
+        self._last = now()
+
+    def note(self, event: Event) -> None:
+        """Count an event."""
+        self._line.note(event)
+        if isinstance(event, StatusAsked):
+            self._write()
+
+    def tick(self) -> None:
+        """Write the line when its time has come."""
+        if self._interval is not None and self._now() - self._last >= self._interval:
+            self._last = self._now()
+            self._write()
+
+    def close(self) -> None:
+        """Nothing is to be undone."""
+
+    def _write(self) -> None:
+        told: JsonObject = {"event": "cancel_progress", "time": time.time(), **self._line.counts()}
+        self._stream.write(encode_text(told) + "\n")
+        self._stream.flush()
 
 
 def as_json(event: Event) -> tuple[str, JsonObject]:
