@@ -14,6 +14,7 @@ from batch.errors import ServiceUnavailable
 # It asks the service, and may look for a newer version of itself before.
 TIMEOUT_S = 20.0
 _COMMAND = ("iam", "create-token")
+_BEGINNING = "t1."  # of all IAM tokens so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Cli:
         return cls(program, environment) if program else None
 
     def obtain(self) -> Token:
-        """Return the last line that `yc iam create-token` prints; when it expires is not stated.
+        """Return the token that `yc iam create-token` prints; when it expires is not stated.
 
         Raises `ServiceUnavailable`: a failure of the network and one of the login look alike from here.
         """
@@ -48,14 +49,23 @@ class Cli:
             raise ServiceUnavailable(f"`yc iam create-token` did not end within {self.timeout_s:g} s.") from None
         except OSError as error:
             raise ServiceUnavailable(f"`yc` cannot be run: {error.strerror}.") from None
-        lines = ran.stdout.decode(errors="replace").split()
         if ran.returncode != 0:
             said = shown(_first_line(ran.stderr)) or "it says nothing"
             raise ServiceUnavailable(f"`yc iam create-token` failed with {ran.returncode}: {said}")
-        value = lines[-1] if lines else ""
-        if not usable(value):
+        value = _token_in(ran.stdout)
+        if not value:
             raise ServiceUnavailable("`yc iam create-token` printed no token.")
         return Token(value, None)
+
+
+def _token_in(printed: bytes) -> str:
+    """Return the token that was printed, as the last line by the documentation; nothing where there is none.
+
+    News of another version of `yc` may stand after it, and is none.
+    """
+    lines = [line.strip() for line in printed.decode(errors="replace").splitlines() if line.strip()]
+    tokens = [line for line in lines if line.startswith(_BEGINNING) and usable(line)]
+    return tokens[-1] if tokens else lines[-1] if lines and usable(lines[-1]) else ""
 
 
 def _first_line(text: bytes) -> str:

@@ -167,11 +167,13 @@ def test_an_address_that_is_none(address: str) -> None:
         f"echo 'a warning' >&2; printf '%s' '{TOKEN}'\n",
         f'[ "$1 $2" = "iam create-token" ] && printf "{TOKEN}\\r\\n"\n',
         f"read line; echo ${{line}}{TOKEN}\n",
+        f"echo {TOKEN}; echo; echo 'There is a new yc version 0.120'\n",
+        f"echo {TOKEN}; echo Done.\n",
     ],
-    ids=["alone", "last line", "stderr", "arguments", "no input"],
+    ids=["alone", "last line", "stderr", "arguments", "no input", "news after it", "a word after it"],
 )
 def test_what_yc_prints(script: str, tmp_path: Path) -> None:
-    """The token is the last line of what `yc iam create-token` prints."""
+    """The token is the last line of what `yc iam create-token` prints, or the last that begins like one."""
     cli = Cli.found({"PATH": write_yc(tmp_path / "bin", script)})
     assert cli is not None
     token = cli.obtain()
@@ -188,6 +190,7 @@ def test_what_yc_prints(script: str, tmp_path: Path) -> None:
         ("exit 1\n", "failed with 1: it says nothing"),
         ("true\n", "printed no token"),
         ("echo 'Copy this: ключ'\n", "printed no token"),
+        ("echo 'There is a new yc version 0.120'\n", "printed no token"),
         (f"sleep 2 & echo {TOKEN}; exec sleep 2\n", "did not end within 0.3 s"),
     ],
 )
