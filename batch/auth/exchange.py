@@ -6,6 +6,7 @@ run's own transport. No exception of httpx leaves this module: it would carry th
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
@@ -15,6 +16,7 @@ from batch.jsontext import JsonObject, NotJson, parse
 from batch.plaintext import printable
 
 MESSAGE_LENGTH = 300
+_LONGEST_ANSWER = 1 << 20
 # A header takes no white space. The others are spelt otherwise in JSON and HTML: an echo of a key that was
 # pasted with its quotes could not be recognised, and would be shown.
 _NEVER_INSIDE = frozenset(" \"'\\<>&")
@@ -51,22 +53,35 @@ def ask(
     help. `secret` is what the request holds: it is removed from the message.
     """
     try:
-        with _client(timeout, use_proxies=use_proxies) as client:
-            response = client.send(request)
+        with (
+            _client(timeout, use_proxies=use_proxies) as client,
+            closing(client.send(request, stream=True)) as response,
+        ):
+            body = _body(who, response)
     except httpx.TimeoutException:
         raise ServiceUnavailable(f"{who} took too long to answer.") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         raise ServiceUnavailable(f"{who} cannot be reached.") from None
     status = response.status_code
     if status == httpx.codes.OK:
-        content = _json(response.content)
+        content = _json(body)
         if content is None:
             raise ServiceUnavailable(f"{who} gave an answer that is not JSON.")
         return Answer(content)
-    told = f"{who} answered {status}{_message(response.content, secret)}"
+    told = f"{who} answered {status}{_message(body, secret)}"
     if 400 <= status < 500 and status not in _PASSING:
         raise CredentialsError(told)
     raise ServiceUnavailable(told)
+
+
+def _body(who: str, response: httpx.Response) -> bytes:
+    """Return an answer's body; raises `ServiceUnavailable` for one that no issuer of tokens gives."""
+    body = bytearray()
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > _LONGEST_ANSWER:
+            raise ServiceUnavailable(f"{who} gave an answer that is too long.")
+    return bytes(body)
 
 
 def _client(timeout: httpx.Timeout, *, use_proxies: bool) -> httpx.Client:

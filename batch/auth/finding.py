@@ -6,18 +6,20 @@ key files; the metadata service and `yc` have to be asked whether they are there
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import anyio.to_thread
+import anyio
 
+from batch.auth.apart import apart
 from batch.auth.credentials import Credentials
 from batch.auth.exchange import usable
-from batch.auth.iam import HOST, ServiceAccount
-from batch.auth.keeper import Keeper, Token
+from batch.auth.iam import HOST
+from batch.auth.keeper import Keeper
 from batch.auth.metadata import ADDRESS, ADDRESS_VARIABLE, Metadata
+from batch.auth.rotation import RotatingKey
 from batch.auth.yc import Cli
 from batch.clock import Clock
 from batch.errors import CredentialsError, ServiceUnavailable
@@ -29,6 +31,9 @@ _VARIABLES = ("YC_API_KEY", "YC_IAM_TOKEN", "API_KEY", "IAM_TOKEN")
 _KEY_FILE = "YC_SERVICE_ACCOUNT_KEY_FILE"
 _FOLDERS = ("YC_FOLDER_ID", "FOLDER_ID")
 _NOT_SET = "not set"
+# Seconds of real time for a token, and for the question whether there is a metadata service.
+LONGEST_S = 45.0
+LONGEST_PROBE_S = 3.0
 _NOWHERE = (
     "There are no credentials: set API_KEY to the secret of a service account's API key, or IAM_TOKEN to what "
     "`yc iam create-token` prints (YC_API_KEY and YC_IAM_TOKEN are read first), or name a service account's "
@@ -122,19 +127,20 @@ def _variable(variable: str, environment: Mapping[str, str]) -> Credentials | st
 def _key_file(path: Path | None, wanted: Wanted, clock: Clock) -> Credentials | str:
     if path is None:
         return _NOT_SET
-    account = ServiceAccount.of(path, wanted.iam_host, clock)
-    keeper = Keeper(_in_thread(account.obtain), clock, material=account.material())
-    file = account.file
+    key = RotatingKey(path, wanted.iam_host, clock)
+    keeper = Keeper(partial(apart, key.obtain, LONGEST_S, "IAM"), clock, material=key.material, notes=key.notes)
+    file = key.account.file
     origin = f"{path} (key {file.id} of service account {file.service_account_id})"
     return Credentials("service account key", origin, warnings=file.warnings, keeper=keeper, own_folder=True)
 
 
 def _metadata(metadata: Metadata, clock: Clock) -> Credentials | str:
+    who = f"The metadata service at {metadata.address}"
     try:
-        first = metadata.probe()
+        first = anyio.run(apart, metadata.probe, LONGEST_PROBE_S, who)
     except (CredentialsError, ServiceUnavailable) as error:
         return str(error)
-    keeper = Keeper(_in_thread(metadata.obtain), clock, first)
+    keeper = Keeper(partial(apart, metadata.obtain, LONGEST_S, who), clock, first)
     return Credentials("IAM token", "the virtual machine's metadata", keeper=keeper, own_folder=True)
 
 
@@ -146,12 +152,8 @@ def _cli(environment: Mapping[str, str], clock: Clock) -> Credentials | str:
         first = cli.obtain()
     except ServiceUnavailable as error:
         return str(error)
-    return Credentials("IAM token", "the yc CLI", keeper=Keeper(_in_thread(cli.obtain), clock, first))
-
-
-def _in_thread(obtain: Callable[[], Token]) -> Callable[[], Awaitable[Token]]:
-    """Return the same for a task: in a worker thread, which is left behind where the run ends first."""
-    return partial(anyio.to_thread.run_sync, obtain, abandon_on_cancel=True)
+    keeper = Keeper(partial(apart, cli.obtain, LONGEST_S, "`yc iam create-token`"), clock, first)
+    return Credentials("IAM token", "the yc CLI", keeper=keeper)
 
 
 def for_emulator() -> Credentials:

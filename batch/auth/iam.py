@@ -24,6 +24,8 @@ PATH = "/iam/v1/tokens"
 AUDIENCE = HOST + PATH
 # The longest that the service accepts (its documentation); it is used at once.
 JWT_LIFE_S = 3600
+# So much before now it is issued: by a clock that is a little ahead of IAM's it would be of the future.
+JWT_BACKDATED_S = 60
 TIMEOUT = httpx.Timeout(10.0)
 # Days and times of RFC 3339; a fraction beyond microseconds is cut.
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)")
@@ -43,14 +45,18 @@ class ServiceAccount:
     @classmethod
     def of(cls, path: Path, host: str, clock: Clock) -> ServiceAccount:
         """Read a key file and ready it; sends nothing, raises `CredentialsError`."""
-        file = KeyFile.read(path)
+        return cls.by(KeyFile.read(path), path, host, clock)
+
+    @classmethod
+    def by(cls, file: KeyFile, path: Path, host: str, clock: Clock) -> ServiceAccount:
+        """Ready the key of a file that was read from `path`; raises `CredentialsError`."""
         return cls(file, SigningKey.of(file.private_key, path), host.rstrip("/") + PATH, clock)
 
     def jwt(self) -> str:
         """Return a JWT of this moment, signed with the key."""
-        now = int(self.clock.time())
+        issued = int(self.clock.time()) - JWT_BACKDATED_S
         claims: dict[str, str | int] = {
-            "iss": self.file.service_account_id, "aud": AUDIENCE, "iat": now, "exp": now + JWT_LIFE_S,
+            "iss": self.file.service_account_id, "aud": AUDIENCE, "iat": issued, "exp": issued + JWT_LIFE_S,
         }  # fmt: skip
         return self.key.signed(claims, self.file.id)
 

@@ -44,17 +44,25 @@ class Keeper:
     """Holds the token of a source and renews it; `renewals` and `failures` count what was tried.
 
     `obtain` raises `CredentialsError` where the issuer refuses, `ServiceUnavailable` where asking again may
-    help. `first` is a token that is there already, `material` what else may never be shown. Serves one event
-    loop at a time. `warn` is called with a sentence at the first renewal that fails while the old token lives,
-    and with another when one has succeeded again.
+    help. `first` is a token that is there already, `material` says what else may never be shown; `notes` are
+    sentences that `obtain` leaves for the user. Serves one event loop at a time. `warn` is called with these,
+    with a sentence at the first renewal that fails while the old token lives, and with another when one has
+    succeeded again.
     """
 
     def __init__(
-        self, obtain: Obtain, clock: Clock, first: Token | None = None, material: Iterable[str] = ()
+        self,
+        obtain: Obtain,
+        clock: Clock,
+        first: Token | None = None,
+        *,
+        material: Callable[[], Iterable[str]] = tuple,
+        notes: deque[str] | None = None,
     ) -> None:
         self._obtain = obtain
         self._clock = clock
-        self._material = tuple(material)
+        self._material = material
+        self._notes = deque[str]() if notes is None else notes
         self._known: deque[str] = deque(maxlen=REMEMBERED)
         self._token: Token | None = None
         self._renew_at = self._dies_at = float("-inf")
@@ -71,11 +79,11 @@ class Keeper:
     def secrets(self) -> Iterator[str]:
         """Return whatever has to be removed from texts: the tokens of late, and the key that they come from."""
         yield from self._known
-        yield from self._material
+        yield from self._material()
 
     def fresh(self) -> Token | None:
         """Return the token unless it is due; without waiting, since this is asked for every request."""
-        return self._token if self._clock.time() < self._renew_at else None
+        return self._token if self._clock.monotonic() < self._renew_at else None
 
     async def token(self) -> Token:
         """Return a token that lives, a new one where it is due.
@@ -83,7 +91,7 @@ class Keeper:
         Raises `AttemptFailed` where there is none to be had.
         """
         while True:
-            now, token = self._clock.time(), self._token
+            now, token = self._clock.monotonic(), self._token
             if token is not None and now < self._renew_at:
                 return token
             if token is not None and now < self._dies_at:
@@ -116,7 +124,7 @@ class Keeper:
         """Wait for a renewal, or make it; raises `AttemptFailed` where one has just failed."""
         if self._flight is not None:
             await self._flight.wait()
-        elif self._failure is not None and self._clock.time() < self._failed_at + PAUSE_WITHOUT_TOKEN_S:
+        elif self._failure is not None and self._clock.monotonic() < self._failed_at + PAUSE_WITHOUT_TOKEN_S:
             raise _lost(self._failure)
         else:
             await self._renew()
@@ -129,14 +137,16 @@ class Keeper:
         except (CredentialsError, ServiceUnavailable) as error:
             self.failures += 1
             self._in_a_row += 1
-            self._failure, self._failed_at = error, self._clock.time()
+            self._failure, self._failed_at = error, self._clock.monotonic()
             self._tell(error)
         finally:
             self._flight = None
             flight.set()
+            while self._notes:
+                self.warn(self._notes.popleft())
 
     def _tell(self, error: CredentialsError | ServiceUnavailable) -> None:
-        left_s = self._dies_at - self._clock.time()
+        left_s = self._dies_at - self._clock.monotonic()
         if self._warned or self._token is None or left_s <= 0:  # without a token every request fails, and says so
             return
         self._warned = True
@@ -147,12 +157,12 @@ class Keeper:
         if self._warned:
             self._warned = False
             self.warn("The IAM token is renewed again.")
-        now = self._clock.time()
+        now = self._clock.monotonic()  # a wall clock that is set back would keep a token for as much longer
         self._failure, self._in_a_row, self._failed_at = None, 0, float("-inf")
         self._token = token
         if token.value not in self._known:
             self._known.append(token.value)
-        life = float("inf") if token.expires_at is None else token.expires_at - now
+        life = float("inf") if token.expires_at is None else token.expires_at - self._clock.time()
         if life <= 0:  # the clocks disagree; a refusal will tell when it is over
             life = float("inf")
         margin = min(max(life * MARGIN_OF_LIFE, MARGIN_S), life / 2) if life < float("inf") else 0.0

@@ -22,9 +22,13 @@ Asked = tuple[str, str, Mapping[str, str], bytes]
 Answering = Callable[[Asked], tuple[int, object]]
 
 
-@cache
 def pair(number: int = 0) -> tuple[str, str]:
     """Return the private and the public key of a pair in PEM; another one for each number."""
+    return _made(number)
+
+
+@cache
+def _made(number: int) -> tuple[str, str]:
     del number
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -32,11 +36,11 @@ def pair(number: int = 0) -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def key_fields() -> dict[str, object]:
-    """Return the fields of a key file as `yc iam key create` writes them."""
-    private, public = pair()
+def key_fields(number: int = 0) -> dict[str, object]:
+    """Return the fields of a key file as `yc iam key create` writes them; of another key for each number."""
+    private, public = pair(number)
     return {
-        "id": KEY_ID,
+        "id": KEY_ID if not number else f"ajenew{number:014}",
         "service_account_id": ACCOUNT_ID,
         "created_at": "2026-01-01T00:00:00.123456789Z",
         "key_algorithm": "RSA_2048",

@@ -45,8 +45,26 @@ def test_the_jwt_is_accepted_by_an_independent_verifier(tmp_path: Path) -> None:
     claims = _verify(made)
     assert claims == {"iss": ACCOUNT_ID, "aud": AUDIENCE, "iat": claims["iat"], "exp": claims["exp"]}
     assert int(str(claims["exp"])) == int(str(claims["iat"])) + 3600
-    assert abs(int(str(claims["iat"])) - time.time()) < 30
+    # Backdated a minute: by a clock that is a little ahead of IAM's it would be issued in the future.
+    assert abs(int(str(claims["iat"])) + 60 - time.time()) < 30
     assert jwt.get_unverified_header(made) == {"alg": "PS256", "kid": KEY_ID, "typ": "JWT"}
+
+
+@pytest.mark.parametrize("ahead", [-3000.0, 0.0, 50.0])
+def test_clocks_may_differ(ahead: float, tmp_path: Path) -> None:
+    """By a clock that is a minute ahead of IAM's, or most of an hour behind it, the JWT holds all the same."""
+    key = write_key(tmp_path / "key.json")
+    _verify(ServiceAccount.of(key, "https://iam.invalid", _Off(ahead)).jwt())
+
+
+class _Off(SystemClock):
+    """A clock that is ahead of the machine's."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def time(self) -> float:
+        return super().time() + self._ahead
 
 
 def _changed(claims: Claims, headers: dict[str, str], key: str, algorithm: str = "PS256") -> str:

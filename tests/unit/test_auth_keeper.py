@@ -313,6 +313,33 @@ async def test_a_clock_that_is_ahead_of_iams_renews_no_more(ahead: float) -> Non
     assert len(issuer.times) == 1
 
 
+class _SetBack(FakeClock):
+    """A clock whose time of day is set back by some seconds, as by hand or by a time server."""
+
+    back = 0.0
+
+    def time(self) -> float:
+        return super().time() - self.back
+
+
+async def test_a_clock_that_is_set_back_renews_as_before() -> None:
+    """A machine whose time of day is set back by hours renews at the same moments, also after a failure."""
+    clock = _SetBack()
+    issuer = Issuer(clock, life=12 * HOUR, takes=0.0)
+    keeper = Keeper(issuer.obtain, clock)
+    await keeper.token()
+    issuer.failure = ServiceUnavailable("away")
+    clock.now += HOUR + 1
+    await keeper.token()
+    clock.back = 5 * HOUR
+    issuer.failure = None
+    clock.now += 10
+    assert (await keeper.token()).value == "t1.token-3"
+    clock.back = 15 * HOUR
+    clock.now += HOUR + 1
+    assert (await keeper.token()).value == "t1.token-4"
+
+
 def _behind(issuer: Issuer, clock: FakeClock, ahead: float) -> Obtain:
     async def obtain() -> Token:
         return Token((await issuer.obtain()).value, clock.time() - ahead)
