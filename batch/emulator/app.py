@@ -130,6 +130,10 @@ class Emulator:
     def quotas(self, quotas: Quotas) -> None:
         self._admission.quotas = quotas
 
+    def revoke_tokens(self) -> None:
+        """Refuse every token that was issued so far, from now on; may be called from another thread."""
+        self._identity.revoke()
+
     def totals(self) -> dict[str, object]:
         """What happened so far, as `GET /emulator/totals` shows it.
 

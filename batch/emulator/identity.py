@@ -85,6 +85,10 @@ class Identity:
         found = self._issued.get(token)
         return found is not None and self._time() < found.expires_at
 
+    def revoke(self) -> None:
+        """Make every token that was issued so far one that is not known; may be called from any thread."""
+        self._issued, self._latest = {}, {}
+
     def _token(self, account: str) -> IamToken:
         """A new token of an account, or its latest one where that is young enough to be reused."""
         now, latest = self._time(), self._latest.get(account)
