@@ -1,13 +1,14 @@
 """Asynchronous mode: what of its quotas is used, and what a kill costs.
 
     python tests/campaigns/operations.py pace --rows 5000 --speed 4
-    python tests/campaigns/operations.py kill --kills 50 --rows 1500
+    python tests/campaigns/operations.py kill --kills 50 --rows 1500 [--leave]
     python tests/campaigns/operations.py both
 
 `pace` answers rows within the service's quotas (10 submissions a second and 5,000 an hour, 50 looks a second).
 `kill` kills a real process at random moments, each time beginning it again, and holds the emulator's ledger of
-submissions against what the journal lists as in doubt. `both` meets a deadline that asynchronous mode alone
-misses.
+submissions against what the journal lists as in doubt; with `--leave` those that are killed only hand rows in and
+leave (`--detach-after-submit`), one more does so to its end, and another run collects the answers. `both` meets a
+deadline that asynchronous mode alone misses.
 """
 
 from __future__ import annotations
@@ -89,12 +90,13 @@ class Kills:
     twice_not_listed: int = 0
     listed: int = 0
     most_listed_at_once: int = 0
+    left_open: int = 0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
 
 
-def kill(folder: Path, kills: int, rows: int, seed: int = 1, speed: float = 20.0) -> Kills:
-    """Kill a run so many times, let it end, and compare."""
+def kill(folder: Path, kills: int, rows: int, seed: int = 1, speed: float = 20.0, *, leave: bool = False) -> Kills:
+    """Kill a run so many times, let it end, and compare; with `leave`, runs that hand in and leave."""
     draw, figures, began = random.Random(seed), Kills(), time.monotonic()
     path = measuring.write_rows(folder / "in.jsonl", rows)
     output = path.with_suffix(".parquet")
@@ -105,7 +107,8 @@ def kill(folder: Path, kills: int, rows: int, seed: int = 1, speed: float = 20.0
         listed_before = number = 0
         while figures.kills < kills and number < 2 * kills:
             # In between somebody comes in synchronous mode: what is open is finished all the same.
-            words = _words(service, path, output, speed, mode="sync" if number % 10 == 4 else "async")
+            mode = "sync" if number % 10 == 4 and not leave else "async"
+            words = _words(service, path, output, speed, mode=mode, leave=leave)
             number += 1
             goal = service.ledger.activity().submissions + draw.uniform(0, 1.9 * rows / (kills + 1))
             process = subprocess.Popen(words, env={**os.environ, **ACCOUNT}, stdout=subprocess.DEVNULL)
@@ -120,24 +123,37 @@ def kill(folder: Path, kills: int, rows: int, seed: int = 1, speed: float = 20.0
             listed = len(_unknown(output))
             figures.most_listed_at_once = max(figures.most_listed_at_once, listed - listed_before)
             listed_before = listed
-        words = _words(service, path, output, speed)
-        ran = subprocess.run(
-            words, env={**os.environ, **ACCOUNT}, capture_output=True, timeout=LONGEST_RUN_S, check=False
-        )
-        if ran.returncode != 0:
-            figures.broken.append(
-                f"the last run ended with {ran.returncode}: {ran.stdout[-500:]!r} {ran.stderr[-500:]!r}"
-            )
+        if leave:
+            _to_its_end(_words(service, path, output, speed, leave=True), figures)
+            figures.left_open = _open(output)
+            handed_in = service.ledger.activity().submissions
+        _to_its_end(_words(service, path, output, speed), figures)
+        if leave and service.ledger.activity().submissions != handed_in:
+            figures.broken.append("the run that collects handed something in")
         _compare(service, output, rows, figures)
     figures.seconds = round(time.monotonic() - began, 1)
     return figures
 
 
-def _words(service: Running, path: Path, output: Path, speed: float, mode: str = "async") -> list[str]:
+def _to_its_end(words: list[str], figures: Kills) -> None:
+    ran = subprocess.run(
+        words, env={**os.environ, **ACCOUNT}, capture_output=True, timeout=LONGEST_RUN_S, check=False
+    )
+    if ran.returncode != 0:
+        figures.broken.append(
+            f"the last run ended with {ran.returncode}: {ran.stdout[-500:]!r} {ran.stderr[-500:]!r}"
+        )
+
+
+def _words(
+    service: Running, path: Path, output: Path, speed: float, mode: str = "async", *, leave: bool = False
+) -> list[str]:
     settings = {"output": str(output), "base_url": service.base_url, "mode": mode, "async_limit": "10/s",
                 "poll_limit": "off", "concurrency": "4"}  # fmt: skip
     if mode == "sync":
         settings["max_rows"] = "20"
+    if leave:
+        settings["detach_after_submit"] = "true"
     return [sys.executable, str(FAST_RUN), str(speed), json.dumps(settings), str(path)]
 
 
@@ -148,6 +164,14 @@ def _unknown(output: Path) -> list[str]:
     records = Records.open(journal)
     try:
         return [key for key, _, _ in records.unknown()]
+    finally:
+        records.close()
+
+
+def _open(output: Path) -> int:
+    records = Records.open(output.with_name(output.name + ".journal"))
+    try:
+        return sum(1 for _ in records.open_operations())
     finally:
         records.close()
 
@@ -218,6 +242,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=None)
     parser.add_argument("--speed", type=float, default=4.0)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--leave", action="store_true", help="kill: runs that hand in and leave")
     parser.add_argument("--latency", default="uniform:2-5", help="how long operations take, such as uniform:20-60")
     parser.add_argument("--per-hour", type=int, default=5000)
     given = parser.parse_args()
@@ -233,7 +258,7 @@ def main() -> int:
                 told = f"exit {night.code:3}  {night.answered:,} answers  {night.cost:.4f} RUB"
                 print(f"{night.mode:6} {told}  {night.by_mode}")
             return 0
-        figures = kill(Path(folder), given.kills, given.rows or 1500)
+        figures = kill(Path(folder), given.kills, given.rows or 1500, leave=given.leave)
     for name in Kills.__dataclass_fields__:
         print(f"{name:20} {getattr(figures, name)}")
     return 1 if figures.broken else 0

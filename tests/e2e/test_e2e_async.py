@@ -73,6 +73,15 @@ def test_kills_in_a_small_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
+def test_kills_of_runs_that_leave_in_a_small_size(tmp_path: Path) -> None:
+    """Nights that hand in and leave are killed, begun again and collected: nothing is bought twice unlisted."""
+    figures = operations.kill(tmp_path, 3, 80, leave=True)
+    assert figures.broken == []
+    assert figures.kills > 0
+    assert figures.left_open > 0
+
+
+@pytest.mark.campaign
 @MEASURED
 def test_both_modes_in_a_small_size(tmp_path: Path) -> None:
     """A deadline that asynchronous mode alone misses is met with both, cheaper than with the other alone."""
