@@ -8,7 +8,7 @@ until its end. Submitting and collecting have limits of their own and run side b
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -93,6 +93,10 @@ class Harvest:
     def has_room(self) -> bool:
         """Return whether one more may be submitted."""
         return self._open < MOST_OPEN
+
+    def ages(self) -> Iterator[float]:
+        """Yield how old the operations are that were seen not to be done; others may be, for all we know."""
+        return (self._age(item) for _, _, item in self._due if item.looks)
 
     # -- what is open
 

@@ -20,7 +20,7 @@ from batch.plan.feeding import Feed, RowNames, Rules
 from batch.plan.job import Job
 from batch.plan.opening import defaults
 from batch.plan.sharing import LOOKS, Partner, open_partner, shared
-from batch.plan.splitting import Split
+from batch.plan.splitting import Outlook, Split
 from batch.plan.watching import Chronicle, EndOfCollecting, FailureCap, Overcharged
 from batch.providers import Provider
 from batch.retry import RetryPolicy
@@ -107,8 +107,9 @@ class Answering:
         if mode != ASYNC:
             crews.append(self._askers(numbers))
         if len(crews) == 2 and self._harvest is not None and self._deadline is not None:
-            durations, clock = self._harvest.durations, self._outer.clock
-            split = Split(self._deadline, clock, crews[0].limits, durations, self._left, lambda: crews[0].busy)
+            clock = self._outer.clock
+            outlook = Outlook(self._harvest.durations, self._harvest.ages, clock)
+            split = Split(self._deadline, clock, crews[0].limits, outlook, self._left, lambda: crews[0].busy)
             crews[0].wanted, crews[1].wanted = split.wants_async, split.wants_sync
             crews[0].limits.in_time = split.last_submission
         return crews

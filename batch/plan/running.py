@@ -91,9 +91,9 @@ async def _execute(job: Job, outside: Outside) -> ExitCode:
         raise error or ChatbatchError("The output was not written.")
     code, reason = outcome(settings, stop, answering, written.totals, tally)
     job.journal.end_run(clock.time(), code)
-    end = End(
-        str(job.paths.output), len(unknown), answering.open_operations, clock.monotonic() - began, reason, code
-    )
+    # Of the journal: what the end of the run cut off in the middle of its end has been judged since.
+    still_open = sum(1 for _ in job.journal.open_operations()) if answering.open_operations else 0
+    end = End(str(job.paths.output), len(unknown), still_open, clock.monotonic() - began, reason, code)
     attempts = job.journal.spending()
     spent = Spent(spending(attempts, written.totals.cost), mode_shares(attempts))
     news.publish(summary(settings, written, spent, tally, answering.limits, end))

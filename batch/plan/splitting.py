@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from batch.clock import Clock
 from batch.limits import Limits
@@ -16,6 +16,35 @@ COUNTED_ON = 0.95
 SHARE_IN_TIME = 0.99
 SLACK = 1.5
 UNSEEN_S = 60.0
+# How often the open operations are asked for their ages: there may be very many.
+LOOK_S = 2.0
+
+
+@dataclass(slots=True)
+class Outlook:
+    """How long operations are to be expected to take: as long as those that ended, and those that are still open.
+
+    Without the latter, operations that have become slow would not be known of before the first of them ended.
+    """
+
+    durations: Durations
+    ages: Callable[[], Iterable[float]]
+    clock: Clock
+    _slow: list[float] = field(default_factory=list)
+    _looked_at: float = float("-inf")
+
+    def expected_s(self) -> float:
+        """Return the time in which an operation that is submitted now will surely be done, as far as is known."""
+        seen = self.durations.share(SHARE_IN_TIME)
+        usual = UNSEEN_S / SLACK if seen is None else seen
+        now = self.clock.monotonic()
+        if now >= self._looked_at + LOOK_S:
+            self._looked_at = now
+            self._slow = sorted(age for age in self.ages() if age > usual)
+        known = self.durations.known
+        # Few of very many say nothing: an operation that never ends is to be no reason to pay twice as much.
+        rank = int(SHARE_IN_TIME * (known + len(self._slow))) - known
+        return SLACK * (max(usual, self._slow[rank]) if self._slow and rank >= 0 else usual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +58,13 @@ class Split:
     deadline: float
     clock: Clock
     submissions: Limits
-    durations: Durations
+    outlook: Outlook
     left: Callable[[], int]
     submitting: Callable[[], int]
 
     def last_submission(self) -> float:
         """Return the time until which an operation is submitted that is to be done by the deadline."""
-        seen = self.durations.share(SHARE_IN_TIME)
-        return self.deadline - (UNSEEN_S if seen is None else SLACK * seen)
+        return self.deadline - self.outlook.expected_s()
 
     def wants_async(self) -> bool:
         """Return whether one more operation can be submitted so that it is done in time."""
