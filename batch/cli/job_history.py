@@ -28,8 +28,8 @@ _HEAD = ("began", "lasted", "outcome", "exit", "answered", "tokens in", "tokens 
 def command(name: str, jobs: str, count: int, as_json: bool) -> int:
     """Show the runs of the job NAME, the newest last.
 
-    Answered, tokens and cost are what that run bought; a killed run is closed by the one after it. A run that
-    goes on, or was killed and not followed yet, is running.
+    Answered, tokens and cost are what that run bought, also where other jobs write the same journal. What a
+    killed run had not judged yet is added to its record by the next one; until then --json says settled: false.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def command(name: str, jobs: str, count: int, as_json: bool) -> int:
     """
     from batch.jobfile import find, load
     from batch.jsontext import encode_text
-    from batch.plan.scheduled.jobs import remembered
+    from batch.plan.scheduled.listing import remembered
 
     records = remembered(load(find(name, Path(jobs))), datetime.now().astimezone(), os.environ)[-count:]
     if as_json:

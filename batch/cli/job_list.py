@@ -16,7 +16,7 @@ from batch.errors import ExitCode
 
 if TYPE_CHECKING:
     from batch.jsontext import JsonObject
-    from batch.plan.scheduled.jobs import Listed
+    from batch.plan.scheduled.listing import Listed
 
 _HEAD = ("job", "last run", "outcome", "answered", "rows", "cost", "next")
 
@@ -36,7 +36,7 @@ def command(jobs: str, as_json: bool) -> int:
     """
     from batch.jsontext import encode_text
     from batch.plaintext import printable
-    from batch.plan.scheduled.jobs import listed
+    from batch.plan.scheduled.listing import listed
 
     found = list(listed(Path(jobs), datetime.now().astimezone(), os.environ))
     if as_json:

@@ -47,7 +47,7 @@ def command(name: str, jobs: str, **flags: object) -> int:
 def _run(prepared: Prepared) -> int:
     from batch.cli.run import execute
     from batch.clock import SystemClock
-    from batch.plan.scheduled.jobs import recorded
+    from batch.plan.scheduled.recording import recorded
 
     settings, name = prepared.resolved.settings, prepared.job.name
     if settings.dry_run:
@@ -55,10 +55,10 @@ def _run(prepared: Prepared) -> int:
     with recorded(prepared, SystemClock(), _warn) as run:
         found = prepared.there()
         if not found:
-            run.idle = True
             run.code = _nothing_to_do(prepared)
         else:
-            run.code = execute(prepared.resolved, found, quiet_when_idle=not settings.verbose, job=name)
+            quiet = not settings.verbose
+            run.code = execute(prepared.resolved, found, quiet_when_idle=quiet, job=name, listener=run.note)
     return run.code
 
 

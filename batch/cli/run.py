@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from batch.cli.options import settings_from, settings_options
 from batch.plaintext import printable
 
 if TYPE_CHECKING:
+    from batch.events import Event
     from batch.progress import Printer
     from batch.settings import Resolved, Settings
 
@@ -37,11 +38,19 @@ def command(inputs: tuple[str, ...], **flags: object) -> int:
     return execute(settings_from(flags), inputs)
 
 
-def execute(resolved: Resolved, inputs: Sequence[str], *, quiet_when_idle: bool = False, job: str = "") -> int:
+def execute(
+    resolved: Resolved,
+    inputs: Sequence[str],
+    *,
+    quiet_when_idle: bool = False,
+    job: str = "",
+    listener: Callable[[Event], None] | None = None,
+) -> int:
     """Do what the settings say, or only show it (`--dry-run`), and return the exit code.
 
     Every end of a run is told to whoever the settings name (`batch.plan.telling`). `quiet_when_idle`: print
-    nothing at all where no request was made and nothing is wrong. `job` is the name under which it is told.
+    nothing at all where no request was made and nothing is wrong. `job` is the name under which it is told, and
+    `listener` hears of everything that happens.
     """
     from batch.clock import SystemClock
     from batch.errors import NothingToDo
@@ -67,6 +76,8 @@ def execute(resolved: Resolved, inputs: Sequence[str], *, quiet_when_idle: bool 
         with telling(settings, clock=clock, warn=_warn, job=job) as told, closing(printer):
             news.subscribe(printer.note)
             news.subscribe(told.note)
+            if listener is not None:
+                news.subscribe(listener)
             code = int(running.run(settings, inputs, os.environ, news=news, clock=clock, tick=tick))
             told.ended(code)
     except NothingToDo as nothing:

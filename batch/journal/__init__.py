@@ -25,7 +25,7 @@ from batch.journal.entries import (
 )
 from batch.journal.inspection import Inspection, OpenSum
 from batch.journal.keys import KeyCounter
-from batch.journal.owner import BEAT_S, Owner, alive_elsewhere, is_held, read_owner
+from batch.journal.owner import BEAT_S, Owner, alive_elsewhere, is_held, last_seen, read_owner
 from batch.journal.queries import Records, RunRecord, Spent, Sums
 from batch.journal.recovery import ASKED, IDENTITY, TAPE_END, tape_path
 from batch.journal.store import Journal, check_asked
@@ -65,6 +65,7 @@ __all__ = [
     "check_asked",
     "examine",
     "is_held",
+    "last_seen",
     "read_owner",
     "tape_path",
 ]

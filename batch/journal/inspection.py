@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from batch.journal.connection import sentences
 from batch.journal.entries import Unjudged
-from batch.journal.queries import UNJUDGED, Records, as_float, as_int, as_text, as_unjudged
+from batch.journal.queries import UNJUDGED, Records, Spent, as_float, as_int, as_spent, as_text, as_unjudged
 from batch.journal.schema import MICROS
 
 _CONTRADICTIONS = {
@@ -44,6 +44,24 @@ _OPEN = (
     "SELECT count(*), min(a.submitted_at), count(r.row_key) FROM attempts a LEFT JOIN receipts c USING (attempt) "
     "LEFT JOIN results r USING (row_key) "
     "WHERE a.outcome IS NULL AND a.operation_id IS NOT NULL AND c.attempt IS NULL"
+)
+
+# A request belongs to the run that sent it, whoever judges it; an operation to the run that saw its end. When that
+# was, the row's result says, or where the row was asked again, the reply, or that later request. Receipts are
+# looked at for few: their pages hold all replies.
+_ENDED_AT = (
+    "coalesce((SELECT r.finished_at FROM results r WHERE r.row_key = a.row_key AND r.attempt = a.attempt), "
+    "(SELECT c.received_at FROM receipts c WHERE c.attempt = a.attempt), "
+    "(SELECT min(b.sent_at) FROM attempts b WHERE b.row_key = a.row_key AND b.number > a.number))"
+)
+_REPLIED = "EXISTS (SELECT 1 FROM receipts c WHERE c.attempt = a.attempt)"
+_OF_RUN = (
+    f"SELECT model, mode, CASE WHEN outcome IS NULL AND NOT {_REPLIED} THEN 'unknown' ELSE outcome END, "
+    "currency, charged_micros IS NULL, count(*), coalesce(sum(charged_input), 0), "
+    "coalesce(sum(charged_output), 0), coalesce(sum(charged_micros), 0) "
+    "FROM attempts a WHERE CASE WHEN operation_id IS NULL THEN run = :run "
+    f"WHEN run > :run OR (outcome IS NULL AND NOT {_REPLIED}) THEN 0 "
+    f"ELSE {_ENDED_AT} >= :began AND {_ENDED_AT} < :following END GROUP BY 1, 2, 3, 4, 5"
 )
 
 
@@ -105,6 +123,22 @@ class Inspection(Records):
             "AND currency IS NOT NULL GROUP BY currency"
         )
         return {str(currency): Decimal(as_int(micros)) / MICROS for currency, micros in found}
+
+    def sent_in(self, run: int) -> int:
+        """Return how many requests a run has sent."""
+        return as_int(self._all("SELECT count(*) FROM attempts WHERE run = ?", (run,))[0][0])
+
+    def spending_of(self, run: int) -> list[Spent]:
+        """Return what requests and operations came to in a run that has ended, so that runs add up to all.
+
+        The outcome `unknown` stands also for requests whose end nobody saw, None for replies not judged yet.
+        """
+        started = {record.run: record.started_at for record in self.runs()}
+        if run not in started:
+            return []
+        following = min((at for other, at in started.items() if other > run), default=float("inf"))
+        found = self._all(_OF_RUN, {"run": run, "began": started[run], "following": following})
+        return [as_spent(columns) for columns in found]
 
     def last_finished(self) -> float | None:
         """Return when the last row came to its end."""

@@ -20,6 +20,8 @@ from batch.jsontext import JsonObject, NotJson, encode, parse
 BEAT_S = 10.0
 # An owner on another host that has not been seen for so long is dead, whatever its lock says.
 DEAD_AFTER_S = 60.0
+# Whoever only looks whether a lock is held (`is_held`) has it for some microseconds: that is no owner.
+_GLANCE_S, _GLANCES = 0.02, 3
 
 
 class Owner:
@@ -40,7 +42,7 @@ class Owner:
         owner = cls(lock_path(journal))
         try:
             owner._file = os.open(owner._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(owner._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(owner._file)
         except BlockingIOError:
             os.close(owner._file)
             raise _held(owner._path) from None
@@ -104,6 +106,18 @@ def is_held(journal: Path) -> bool:
     return False
 
 
+def _lock(file: int) -> None:
+    """Take the kernel's lock; raises `BlockingIOError` where an owner has it."""
+    for _ in range(_GLANCES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_GLANCE_S)
+        else:
+            return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -113,14 +127,18 @@ def alive_elsewhere(facts: JsonObject, now: float) -> bool:
 
     Also where that host's clock is ahead: rather held too long than taken from a live one.
     """
-    beat = facts.get("heartbeat")
-    if not isinstance(beat, str) or facts.get("host") == socket.gethostname():
-        return False
-    try:
-        seen = calendar.timegm(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
+    if facts.get("host") == socket.gethostname() or (seen := last_seen(facts)) is None:
         return False
     return now - seen < DEAD_AFTER_S
+
+
+def last_seen(facts: JsonObject) -> float | None:
+    """Return when an owner last wrote that it is alive (seconds since 1970); None where it did not."""
+    beat = facts.get("heartbeat")
+    try:
+        return calendar.timegm(time.strptime(beat, "%Y-%m-%dT%H:%M:%SZ")) if isinstance(beat, str) else None
+    except ValueError:
+        return None
 
 
 def _held(path: Path) -> OutputHeld:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
@@ -104,9 +104,12 @@ class Records:
         """Close the connection."""
         self._connection.close()
 
-    def _all(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def _all(
+        self, question: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[tuple[object, ...]]:
+        given = values if isinstance(values, Mapping) else tuple(values)
         with sentences(self.path):
-            found: list[tuple[object, ...]] = self._connection.execute(question, tuple(values)).fetchall()
+            found: list[tuple[object, ...]] = self._connection.execute(question, given).fetchall()
         return found
 
     def fact(self, name: str) -> str:
@@ -247,18 +250,7 @@ class Records:
             "coalesce(sum(charged_input), 0), coalesce(sum(charged_output), 0), coalesce(sum(charged_micros), 0) "
             "FROM attempts GROUP BY 1, 2, 3, 4, 5"
         )
-        return [
-            Spent(
-                str(model),
-                str(mode),
-                as_text(outcome),
-                as_int(attempts),
-                as_int(given),
-                as_int(taken),
-                None if unpriced else Money(Decimal(as_int(micros)) / MICROS, as_text(currency) or ""),
-            )
-            for model, mode, outcome, currency, unpriced, attempts, given, taken, micros in found
-        ]
+        return [as_spent(columns) for columns in found]
 
     def damage(self) -> str:
         """Read every page and return what SQLite finds wrong, or an empty text."""
@@ -304,6 +296,14 @@ def _attempt(columns: Sequence[object]) -> Iterator[Write]:
         yield as_receipt((attempt, received_at, *rest))
     if outcome is not None:
         yield Outcome(as_int(attempt), str(outcome), as_text(code))
+
+
+def as_spent(columns: Sequence[object]) -> Spent:
+    """Return what some attempts were charged, from the columns of `Records.spending`."""
+    model, mode, outcome, currency, unpriced, attempts, given, taken, micros = columns
+    cost = None if unpriced else Money(Decimal(as_int(micros)) / MICROS, as_text(currency) or "")
+    counts = (as_int(attempts), as_int(given), as_int(taken))
+    return Spent(str(model), str(mode), as_text(outcome), *counts, cost)
 
 
 def as_receipt(columns: Sequence[object]) -> Receipt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from e2e.harness import Shell, read_output, statuses, write_chats
+from e2e.harness import Shell, chat, read_output, statuses, write_chats, write_rows
 
 JOB = (
     '[input]\nfiles = ["in/"]\n[output]\npath = "out.parquet"\n'
@@ -49,6 +49,17 @@ def test_a_folder_that_grows_is_answered_once(shell: Shell, jobs: Path) -> None:
     assert sum(int(str(item["input_tokens"])) for item in told) == sum(
         int(str(row["input_tokens"])) for row in rows
     )
+
+
+def test_rows_by_status_whatever_the_size_of_the_input(shell: Shell, jobs: Path) -> None:
+    """The record has the run's own totals, for which no input, large or small, is read again."""
+    (jobs.parent / "in").mkdir()
+    large = [chat(f"Question {n}?", notes="x" * 3_000_000) for n in range(3)]
+    write_rows(jobs.parent / "in/1.jsonl", [*large, {"id": "nothing to ask"}])
+    assert shell("job", "run", "night", "--jobs-dir", jobs).code == 3
+    [told] = shell("job", "history", "night", "--jobs-dir", jobs, "--json").events()
+    assert told["rows"] == {"ok": 3, "failed": 0, "invalid": 1, "pending": 0}
+    assert "3 of 4" in shell("job", "list", "--jobs-dir", jobs).stdout
 
 
 def test_nothing_to_do_has_an_exit_code_where_it_is_asked_for(shell: Shell, jobs: Path) -> None:

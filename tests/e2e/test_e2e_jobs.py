@@ -35,8 +35,8 @@ def _job(folder: Path, service: Running, output: str = "out.parquet", more: str 
     return ["job", "run", "night", "--jobs-dir", folder / "jobs"]
 
 
-def _history(folder: Path) -> list[dict[str, object]]:
-    return run_cli("job", "history", "night", "--jobs-dir", folder / "jobs", "--json").events()
+def _history(folder: Path, name: str = "night") -> list[dict[str, object]]:
+    return run_cli("job", "history", name, "--jobs-dir", folder / "jobs", "--json").events()
 
 
 @pytest.mark.parametrize("other", ["out.parquet", "other.parquet"])
@@ -64,6 +64,29 @@ def test_a_job_does_not_overlap_itself_and_is_taken_over_at_once(tmp_path: Path,
     assert statuses(tmp_path / "out.parquet") == {"ok": 3}
     told = [(item["outcome"], item["exit_code"], item["answered"]) for item in _history(tmp_path)]
     assert told == [("killed", None, 0), ("held by another run", 11, 0), ("done", 0, 3)]
+
+
+def test_a_killed_run_is_not_told_what_another_job_bought(tmp_path: Path) -> None:
+    """Of two jobs with one journal each record holds what that run sent, also a killed run closed later."""
+    with background(Config(stall_seconds=30)) as service:
+        words = _job(tmp_path, service)
+        (tmp_path / "jobs/week.toml").write_text((tmp_path / "jobs/night.toml").read_text())
+        write_chats(tmp_path / "in/1.jsonl", 3)
+        service.emulator.faults = (Fault("stall", 1.0),)
+        with killed_at_the_end(start(*words)) as first:
+            wait_until(lambda: billed(service) >= 1 or first.poll() is not None, "the first request")
+            first.send_signal(signal.SIGKILL)
+            first.wait(10)
+        [dead] = _history(tmp_path)
+        assert [dead[name] for name in ("outcome", "run", "answered", "settled")] == ["killed", 1, 0, False]
+        service.emulator.faults = ()
+        for name, count in (("week", 3), ("night", 2)):
+            ran = run_cli("job", "run", name, *words[3:])
+            assert ran.code == 0, ran.stderr
+            write_chats(tmp_path / "in/2.jsonl", count - 1, 10)
+    told = [(item["outcome"], item["answered"], item["doubtful"], item["settled"]) for item in _history(tmp_path)]
+    assert told == [("killed", 0, 1, True), ("done", 2, 0, True)]
+    assert [item["answered"] for item in _history(tmp_path, "week")] == [3]
 
 
 def test_one_output_per_run(tmp_path: Path) -> None:
@@ -97,7 +120,7 @@ def test_under_crons_bare_environment(tmp_path: Path) -> None:
         ran = subprocess.run(words, env=bare, cwd="/", capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert statuses(folder / "out.parquet") == {"ok": 2}
-    [line, _] = (folder / "jobs/.state/night/history.jsonl").read_text().splitlines()
+    [line, *_] = (folder / "jobs/.state/night/history.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "running"
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from batch.errors import UsageError
-from batch.plan.scheduled.history import KILLED, Bought, History, Record
+from batch.plan.scheduled.bought import Bought
+from batch.plan.scheduled.history import KILLED, History, Record
 
-SPENT = Bought(3, 30, 60, {"RUB": Decimal("0.10")}, 1, {"RUB": Decimal("0.02")})
+SPENT = Bought(3, 30, 60, {"RUB": Decimal("0.10")}, 1, {"RUB": Decimal("0.02")}, 5, 1)
 
 
 def _record(number: int, **others: object) -> Record:
     plain = Record(
         id=f"run-{number}", started_at=float(number), version="1", host="h", pid=number, settings="abc",
-        output="o.parquet", journal="o.parquet.journal", before=Bought(),
+        output="o.parquet", journal="o.parquet.journal",
     )  # fmt: skip
     return replace(plain, **others)  # type: ignore[arg-type]
 
@@ -29,11 +30,13 @@ def test_a_run_is_one_record_whose_end_replaces_its_beginning(tmp_path: Path) ->
     history = History(tmp_path, 10)
     history.append(_record(1))
     history.append(_record(2))
-    history.append(_record(1, ended_at=5.0, outcome=KILLED, gained=SPENT, rows={"ok": 3}))
+    ended = _record(
+        1, run=7, identity="i", ended_at=5.0, outcome=KILLED, gained=SPENT, rows={"ok": 3}, settled=True
+    )
+    history.append(ended)
     first, second = history.records()
-    assert (first.outcome, first.gained, first.rows) == (KILLED, SPENT, {"ok": 3})
-    assert (second.outcome, second.gained) == ("running", None)
-    assert first.after == SPENT
+    assert first == ended
+    assert (second.outcome, second.gained, second.place) == ("running", None, None)
 
 
 def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
         history.append(_record(number))
         history.append(_record(number, ended_at=1.0, outcome="done"))
         assert len(history.records()) == min(3, number + 1)
-        assert len(history.path.read_bytes().splitlines()) <= 9
+        assert len(history.path.read_bytes().splitlines()) <= 15
     assert [record.id for record in history.records()] == ["run-47", "run-48", "run-49"]
 
 
@@ -71,13 +74,6 @@ def test_runs_that_write_at_once_do_not_garble_each_other(tmp_path: Path) -> Non
         thread.join()
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_bytes().splitlines()]
     assert {line["id"] for line in lines} == {f"run-{number}" for number in range(40)}
-
-
-def test_what_was_gained_is_the_difference(tmp_path: Path) -> None:
-    """Counts and money are subtracted by currency; a journal that is not there holds nothing."""
-    more = Bought(5, 50, 100, {"RUB": Decimal("0.30"), "USD": Decimal(1)}, 1, {"RUB": Decimal("0.02")})
-    assert more.minus(SPENT) == Bought(2, 20, 40, {"RUB": Decimal("0.20"), "USD": Decimal(1)}, 0, {})
-    assert Bought.of_journal(tmp_path / "none.journal") == Bought()
 
 
 def test_a_state_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

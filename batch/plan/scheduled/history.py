@@ -1,12 +1,11 @@
 """What a job's runs came to: a line of JSON for each, in the job's state, and nothing else to administer.
 
-A run writes a line when it begins and another, complete one when it ends; of two lines with the same `id` the
-later counts. So a run that was killed is seen, and the next run closes it. Appending is locked, synced, and
-begins on a line of its own, whatever a crash left of the last one.
+A run writes a line when it begins, one when it begins to send, and a complete one when it ends; of lines with
+the same `id` the last counts. So a run that was killed is seen, and the next run closes it. Appending is locked,
+synced, and begins on a line of its own, whatever a crash left of the last one.
 
-What a run bought is what its journal gained meanwhile. The next run of a killed one takes over what was answered
-and not yet judged; nothing is counted twice and nothing is left out, so the records of a job that alone writes
-its journal add up to what the journal holds.
+A record that is not `settled` is counted once more by each run that follows, until it is: what a killed run left
+unjudged, or on the journal's tape alone, is known only then.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 from batch.errors import ExitCode, UsageError
-from batch.journal import Records
 from batch.jsontext import Json, JsonObject, NotJson, encode, parse
+from batch.plan.scheduled.bought import Bought, Place
 
 RUNNING, KILLED, IDLE = "running", "killed", "nothing to do"
-# How many lines beyond what is kept make the file worth writing anew, as a share of those kept.
-_SLACK = 2
+# A run writes three lines; so many for each that is kept make the file worth writing anew.
+_SLACK = 4
 OUTCOMES: Mapping[int, str] = {
     ExitCode.OK: "done", ExitCode.UNEXPECTED: "unexpected failure", ExitCode.USAGE: "wrong settings",
     ExitCode.ROWS_FAILED: "rows failed", ExitCode.CREDENTIALS: "credentials", ExitCode.INPUT: "input",
@@ -36,86 +34,13 @@ OUTCOMES: Mapping[int, str] = {
 """An outcome's word by exit code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """What a journal holds, or what it gained: answers with the tokens that the service stated, and money.
-
-    `doubtful` requests brought no answer and may have been billed: what they cost is at most `doubtful_cost`.
-    Money by currency.
-    """
-
-    answered: int = 0
-    input_tokens: int = 0
-    completion_tokens: int = 0
-    cost: Mapping[str, Decimal] = field(default_factory=dict)
-    doubtful: int = 0
-    doubtful_cost: Mapping[str, Decimal] = field(default_factory=dict)
-
-    @classmethod
-    def of_journal(cls, journal: Path) -> Bought:
-        """Return what a journal holds, nothing where there is none; raises `JournalError` where it is damaged."""
-        if not journal.exists():
-            return cls()
-        records = Records.open(journal)
-        try:
-            spent = records.spending()
-        finally:
-            records.close()
-        counts = [0, 0, 0, 0]
-        cost: dict[str, Decimal] = {}
-        doubtful: dict[str, Decimal] = {}
-        for item in spent:
-            if item.outcome is None or item.outcome == "not_billed":
-                continue  # nobody knows the end yet, or it cost nothing
-            answered = item.outcome == "answered"
-            into = cost if answered else doubtful
-            if item.cost is not None and item.cost.currency:
-                into[item.cost.currency] = into.get(item.cost.currency, Decimal(0)) + item.cost.amount
-            gained = (
-                (item.attempts, item.input_tokens, item.output_tokens, 0) if answered else (0, 0, 0, item.attempts)
-            )
-            counts = [total + more for total, more in zip(counts, gained, strict=True)]
-        return cls(counts[0], counts[1], counts[2], cost, counts[3], doubtful)
-
-    def minus(self, before: Bought) -> Bought:
-        """Return what was gained since."""
-        return Bought(
-            self.answered - before.answered,
-            self.input_tokens - before.input_tokens,
-            self.completion_tokens - before.completion_tokens,
-            _difference(self.cost, before.cost),
-            self.doubtful - before.doubtful,
-            _difference(self.doubtful_cost, before.doubtful_cost),
-        )
-
-    def as_json(self) -> JsonObject:
-        """Return it with money as text, since JSON's numbers are not decimal."""
-        return {
-            "answered": self.answered, "input_tokens": self.input_tokens,
-            "completion_tokens": self.completion_tokens, "cost": _as_texts(self.cost),
-            "doubtful": self.doubtful, "doubtful_cost": _as_texts(self.doubtful_cost),
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, told: Json) -> Bought:
-        """Return what `as_json` told."""
-        found = told if isinstance(told, dict) else {}
-        return cls(
-            _int(found.get("answered")) or 0,
-            _int(found.get("input_tokens")) or 0,
-            _int(found.get("completion_tokens")) or 0,
-            _decimals(found.get("cost")),
-            _int(found.get("doubtful")) or 0,
-            _decimals(found.get("doubtful_cost")),
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One run of a job; times are seconds since 1970, `ended_at` is None while it goes on or where it was killed.
+    """One run of a job; times are seconds since 1970, `ended_at` is None while it goes on.
 
-    `rows` is how the job's rows stood at its end; `before` what the journal held when it began, from which
-    `gained` is counted: None where nobody knows yet.
+    `rows` is how the job's rows stood at its end, as far as it is known. `run` is its number in its journal, whose
+    `identity` tells it from another of that name; 0 where it never began to send. `gained` is None where nobody
+    knows, and may change until `settled`.
     """
 
     id: str
@@ -126,18 +51,20 @@ class Record:
     settings: str
     output: str
     journal: str
-    before: Bought
+    run: int = 0
+    identity: str = ""
     ended_at: float | None = None
     outcome: str = RUNNING
     exit_code: int | None = None
     error: str = ""
     rows: Mapping[str, int] = field(default_factory=dict)
     gained: Bought | None = None
+    settled: bool = False
 
     @property
-    def after(self) -> Bought:
-        """Return what the journal held at the end, as far as it is known."""
-        return self.before if self.gained is None else self.before.minus(Bought().minus(self.gained))
+    def place(self) -> Place | None:
+        """Return where the run stands in its journal; None where it never came so far."""
+        return Place(Path(self.journal), self.identity, self.run) if self.run else None
 
     def as_json(self) -> JsonObject:
         """Return the record as it is written and shown; `gained`'s fields stand beside the others."""
@@ -149,7 +76,7 @@ class Record:
             told.update(self.gained.as_json())
         told.update(
             output=self.output, journal=self.journal, settings=self.settings, version=self.version,
-            host=self.host, pid=self.pid, before=self.before.as_json(),
+            host=self.host, pid=self.pid, run=self.run or None, identity=self.identity, settled=self.settled,
         )  # fmt: skip
         return told
 
@@ -169,13 +96,15 @@ class Record:
             settings=_text(told, "settings"),
             output=_text(told, "output"),
             journal=_text(told, "journal"),
-            before=Bought.from_json(told.get("before")),
+            run=_int(told.get("run")) or 0,
+            identity=_text(told, "identity"),
             ended_at=_float(told.get("ended_at")),
             outcome=_text(told, "outcome"),
             exit_code=_int(told.get("exit_code")),
             error=_text(told, "error"),
             rows={name: _int(count) or 0 for name, count in rows.items()} if isinstance(rows, dict) else {},
             gained=Bought.from_json(told) if "answered" in told else None,
+            settled=told.get("settled") is True,
         )
 
 
@@ -251,19 +180,6 @@ def _merged(lines: list[bytes]) -> list[Record]:
         if record is not None:
             found[record.id] = record  # in the place of its beginning
     return list(found.values())
-
-
-def _difference(now: Mapping[str, Decimal], before: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    sums = {code: now.get(code, Decimal(0)) - before.get(code, Decimal(0)) for code in {**before, **now}}
-    return {code: amount for code, amount in sums.items() if amount}
-
-
-def _as_texts(money: Mapping[str, Decimal]) -> JsonObject:
-    return {code: f"{amount:f}" for code, amount in sorted(money.items())}
-
-
-def _decimals(told: Json) -> dict[str, Decimal]:
-    return {code: Decimal(str(amount)) for code, amount in told.items()} if isinstance(told, dict) else {}
 
 
 def _text(told: JsonObject, name: str) -> str:
