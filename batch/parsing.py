@@ -310,6 +310,11 @@ def url(text: str) -> str:
     return text.strip()
 
 
+def url_or_off(text: str) -> str | None:
+    """Parse an address as `url` does; `off` is none."""
+    return None if is_off(text) else url(text)
+
+
 def base_url(text: str) -> str:
     """Parse an `http://` or `https://` address without a query."""
     parts = urlsplit(text.strip())

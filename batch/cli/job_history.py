@@ -36,11 +36,12 @@ def command(name: str, jobs: str, count: int, as_json: bool) -> int:
       chatbatch job history nightly
       chatbatch job history nightly -n 100 --json
     """
-    from batch.jobfile import find, load
+    from batch.jobfile import find
     from batch.jsontext import encode_text
-    from batch.plan.scheduled.listing import remembered
+    from batch.plan.scheduled.listing import readable, remembered
 
-    records = remembered(load(find(name, Path(jobs))), datetime.now().astimezone(), os.environ)[-count:]
+    job = readable(find(name, Path(jobs)))
+    records = remembered(job, datetime.now().astimezone(), os.environ)[-count:]
     if as_json:
         for record in records:
             click.echo(encode_text({"event": "job_run", "job": name, **record.as_json()}))

@@ -12,11 +12,13 @@ import click
 
 from batch.cli.job import jobs_option
 from batch.cli.options import flag_layer, settings_options
-from batch.errors import ExitCode
+from batch.errors import ChatbatchError, ExitCode, InputError
 from batch.settings import from_environment
 
 if TYPE_CHECKING:
     from batch.plan.scheduled.jobs import Prepared
+    from batch.plan.scheduled.recording import Recorded
+    from batch.settings import Layer
 
 
 @click.command(params=[*settings_options(), jobs_option()])
@@ -35,31 +37,61 @@ def command(name: str, jobs: str, **flags: object) -> int:
       chatbatch job run nightly --dry-run
       chatbatch job run jobs/nightly.toml --max-rows 10 --emulate
     """
+    from batch.cli.run import execute
     from batch.jobfile import find, load
     from batch.plan.scheduled.jobs import prepare
 
-    job = load(find(name, Path(jobs)))
-    above = [flag_layer(flags), from_environment(os.environ)]
+    path, flagged = find(name, Path(jobs)), flag_layer(flags)
     began = datetime.now().astimezone()
-    return _run(prepare(job, above, began, os.environ))
+    try:
+        prepared = prepare(load(path), [flagged, from_environment(os.environ)], began, os.environ)
+    except ChatbatchError as error:
+        if not (flags.get("dry_run") or os.environ.get("CHATBATCH_DRY_RUN")):
+            _unbegun(path, flagged, error, began)
+        raise
+    if prepared.resolved.settings.dry_run:
+        return execute(prepared.resolved, prepared.inputs)
+    return _run(prepared)
+
+
+def _unbegun(path: Path, flagged: Layer, error: ChatbatchError, began: datetime) -> None:
+    from batch.clock import SystemClock
+    from batch.plan.scheduled.unbegun import unbegun
+
+    unbegun(path, flagged, os.environ, error, at=began, clock=SystemClock(), warn=_warn)
 
 
 def _run(prepared: Prepared) -> int:
-    from batch.cli.run import execute
     from batch.clock import SystemClock
     from batch.plan.scheduled.recording import recorded
+    from batch.plan.telling import tell_unbegun
+
+    settings, name, begun = prepared.resolved.settings, prepared.job.name, False
+    try:
+        with recorded(prepared, SystemClock(), _warn) as run:
+            begun = True
+            run.code = _answer(prepared, run)
+    except ChatbatchError as error:
+        if not begun:  # once it has begun, the run itself tells
+            tell_unbegun(error, settings, clock=SystemClock(), warn=_warn, job=name)
+        raise
+    return run.code
+
+
+def _answer(prepared: Prepared, run: Recorded) -> int:
+    from batch.cli.run import execute
+    from batch.clock import SystemClock
+    from batch.plan.telling import telling
 
     settings, name = prepared.resolved.settings, prepared.job.name
-    if settings.dry_run:
-        return execute(prepared.resolved, prepared.inputs)
-    with recorded(prepared, SystemClock(), _warn) as run:
+    try:
         found = prepared.there()
-        if not found:
-            run.code = _nothing_to_do(prepared)
-        else:
-            quiet = not settings.verbose
-            run.code = execute(prepared.resolved, found, quiet_when_idle=quiet, job=name, listener=run.note)
-    return run.code
+    except InputError:
+        with telling(settings, clock=SystemClock(), warn=_warn, job=name):
+            raise
+    if not found:
+        return _nothing_to_do(prepared)
+    return execute(prepared.resolved, found, quiet_when_idle=not settings.verbose, job=name, listener=run.note)
 
 
 def _nothing_to_do(prepared: Prepared) -> int:

@@ -9,6 +9,7 @@ from batch.jobfile.cron import Cron, Schedule
 from batch.jobfile.keys import KEYS, TABLES
 from batch.jobfile.placeholders import expand
 from batch.jobfile.reading import HistoryRules, JobFile, Ready, find, load, names
+from batch.jobfile.salvage import salvaged
 
 __all__ = [
     "KEYS",
@@ -22,4 +23,5 @@ __all__ = [
     "find",
     "load",
     "names",
+    "salvaged",
 ]

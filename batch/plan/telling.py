@@ -229,6 +229,16 @@ def telling(settings: Settings, *, clock: Clock, warn: Callable[[str], None], jo
     told.end(None)
 
 
+def tell_unbegun(
+    error: ChatbatchError, settings: Settings, *, clock: Clock, warn: Callable[[str], None], job: str
+) -> None:
+    """Tell health check and webhook that a run ended before it could begin; raises nothing.
+
+    Log and metrics are left alone: they may be those of a run that goes on.
+    """
+    Telling(settings, clock, warn, job).end(error)
+
+
 def _open_metrics(path: Path, settings: Settings, job: str, began: float) -> Metrics:
     try:
         from batch.metrics import Metrics, Subject

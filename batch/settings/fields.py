@@ -368,16 +368,16 @@ class Settings:
     )
     ping_url: str | None = _setting(
         None,
-        "A health check's address: pinged at the start (/start), at the end, and on failure (/fail).",
+        "A health check's address: pinged at the start (/start), the end, and on failure (/fail); off for none.",
         section=_SHOW,
-        parse=parsing.url,
+        parse=parsing.url_or_off,
         metavar="URL",
     )
     webhook: str | None = _setting(
         None,
-        "An address to which the summary is posted as JSON.",
+        "An address to which the summary is posted as JSON; off for none.",
         section=_SHOW,
-        parse=parsing.url,
+        parse=parsing.url_or_off,
         metavar="URL",
     )
     quiet: bool = _setting(False, "Say nothing unless something is wrong.", section=_SHOW, switch=True, short="-q")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from batch.errors import ChatbatchError
-from batch.jobfile import JobFile, load, names
+from batch.errors import ChatbatchError, UsageError
+from batch.jobfile import JobFile, load, names, salvaged
 from batch.journal import alive_elsewhere, is_held, read_owner
 from batch.plan.scheduled.history import RUNNING, History, Record
 from batch.plan.scheduled.recording import LOCK, killed
@@ -34,6 +34,14 @@ def listed(folder: Path, now: datetime, environment: Mapping[str, str]) -> Itera
             yield Listed(name, records[-1] if records else None, job.schedule.next(now))
         except ChatbatchError as error:
             yield Listed(name, error=str(error))
+
+
+def readable(path: Path) -> JobFile:
+    """Return a job whose history is asked for: of a broken file only what says where that stands."""
+    try:
+        return load(path)
+    except UsageError:
+        return salvaged(path)
 
 
 def remembered(job: JobFile, now: datetime, environment: Mapping[str, str]) -> list[Record]:

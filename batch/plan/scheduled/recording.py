@@ -68,7 +68,8 @@ def recorded(prepared: Prepared, clock: Clock, warn: Callable[[str], None]) -> I
     Raises `OutputHeld` where the job is running already: that is remembered too, as a run that bought nothing.
     """
     history = History(prepared.history.folder, prepared.history.keep)
-    record = begun(prepared, clock)
+    output, journal = str(prepared.resolved.settings.output), str(prepared.journal)
+    record = begun(clock, settings=prepared.fingerprint, output=output, journal=journal)
     try:
         prepared.history.folder.mkdir(parents=True, exist_ok=True)
         before = read_owner(prepared.history.folder / LOCK)
@@ -121,7 +122,7 @@ def _closed(run: Recorded, clock: Clock, outcome: Outcome) -> Record:
     return replace(record, outcome=IDLE) if outcome.code == ExitCode.OK and idle else record
 
 
-def begun(prepared: Prepared, clock: Clock) -> Record:
+def begun(clock: Clock, *, settings: str = "", output: str = "", journal: str = "") -> Record:
     """Return the record of a run that begins now."""
     now, host, pid = clock.time(), socket.gethostname(), os.getpid()
     return Record(
@@ -130,9 +131,9 @@ def begun(prepared: Prepared, clock: Clock) -> Record:
         version=__version__,
         host=host,
         pid=pid,
-        settings=prepared.fingerprint,
-        output=str(prepared.resolved.settings.output),
-        journal=str(prepared.journal),
+        settings=settings,
+        output=output,
+        journal=journal,
     )
 
 
