@@ -3,13 +3,18 @@
 The home of prometheus_client, an extra: this module is imported only where a metrics file was asked for. The
 counters count this run, and begin again with the next, as a process's do; so `increase()` over a day adds up
 the runs. What only the end of a run knows stays from the run before until this one ends.
+
+A run that is killed cannot say so: its file goes on saying that it runs, but no longer when it was last seen. An
+alert compares that with the time; the next run writes down that the one before was killed.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,9 +37,13 @@ from batch.events import (
 from batch.plaintext import printable
 
 _MODE = 0o644  # the node exporter is another user, whatever the umask under cron
+_KILLED = 128 + signal.SIGKILL  # as a shell tells it; also of a machine that lost its power
 _MOST_CODES = 50  # of lost requests; the service's codes are a handful, but they are the service's
 
 _Values = Sequence[tuple[Mapping[str, str], float]]
+_RUNNING, _STARTED = "chatbatch_running", "chatbatch_run_start_timestamp_seconds"
+_SEEN, _ENDED = "chatbatch_run_last_seen_timestamp_seconds", "chatbatch_run_end_timestamp_seconds"
+_TOOK, _CODE = "chatbatch_run_duration_seconds", "chatbatch_run_exit_code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Metrics:
     path: Path
     subject: Subject
     began: float
+    now: Callable[[], float] = time.time
     tally: Tally = field(default_factory=Tally)
     _lost: Counter[tuple[str, str]] = field(default_factory=Counter)
     _limits: dict[str, int] = field(default_factory=dict)
@@ -65,10 +75,10 @@ class Metrics:
     _down: bool = False
     _finished: RunFinished | None = None
     _ended: tuple[float, int, bool] | None = None
-    _before: dict[str, list[tuple[Mapping[str, str], float]]] = field(default_factory=dict)
+    _before: dict[str, _Values] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, subject: Subject, began: float) -> Metrics:
+    def open(cls, path: Path, subject: Subject, began: float, now: Callable[[], float] = time.time) -> Metrics:
         """Return the figures of a run that began at `began` (seconds since 1970), with what stays of the last.
 
         Makes the folder and writes the file once; raises `UsageError` where that cannot be done. A file that
@@ -78,10 +88,11 @@ class Metrics:
             raise UsageError(
                 f"The metrics file {printable(str(path))} would not be read: the node exporter reads *.prom alone."
             )
-        made = cls(path, subject, began)
+        made = cls(path, subject, began, now)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            made._before = _read(path, subject.labels)
+            before = _read(path, subject.labels)
+            made._before = {**before, **_killed(before)}
             made.write()
         except OSError as error:
             raise UsageError(
@@ -171,8 +182,9 @@ class Metrics:
             [({}, self._in_doubt)],
         )
         yield "chatbatch_service_down", "Whether the service is down and being probed.", [({}, self._down)]
-        yield "chatbatch_running", "Whether the run is running.", [({}, self._ended is None)]
-        yield "chatbatch_run_start_timestamp_seconds", "When the last run started.", [({}, self.began)]
+        yield _RUNNING, "Whether the run is running, as far as it could say.", [({}, self._ended is None)]
+        yield _STARTED, "When the last run started.", [({}, self.began)]
+        yield _SEEN, "When the last run wrote this: every minute or oftener while it runs.", [({}, self.now())]
         yield "chatbatch_run_info", "What the last run was.", [(self.subject.facts, 1)]
 
     def _rows(self) -> Mapping[str, int]:
@@ -196,9 +208,9 @@ class Metrics:
                 if line.currency
                 for kind, amount in (("answers", line.answers), ("lost", line.lost), ("unknown", line.unknown))
             ]
-        yield "chatbatch_run_end_timestamp_seconds", "When the last run ended.", at
-        yield "chatbatch_run_duration_seconds", "How long the last run took.", taken
-        yield "chatbatch_run_exit_code", "The exit code of the last run.", [({}, end[1])] if end else []
+        yield _ENDED, "When the last run ended.", at
+        yield _TOOK, "How long the last run took.", taken
+        yield _CODE, "The exit code of the last run; 137 where it was killed.", [({}, end[1])] if end else []
         yield (
             "chatbatch_last_success_timestamp_seconds",
             "When a run last ended well.",
@@ -222,7 +234,22 @@ class _Figures(Collector):
         return self._families
 
 
-def _read(path: Path, whose: Mapping[str, str]) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+def _killed(before: Mapping[str, _Values]) -> dict[str, _Values]:
+    """Return what the end of a run would have said that never said it; nothing where the last one did."""
+    running, started, seen = (_one(before.get(name, ())) for name in (_RUNNING, _STARTED, _SEEN))
+    if not running:
+        return {}
+    told: dict[str, _Values] = {_CODE: [({}, _KILLED)]}
+    if seen is not None and started is not None:
+        told |= {_ENDED: [({}, seen)], _TOOK: [({}, max(0.0, seen - started))]}
+    return told
+
+
+def _one(values: _Values) -> float | None:
+    return values[0][1] if len(values) == 1 else None
+
+
+def _read(path: Path, whose: Mapping[str, str]) -> dict[str, _Values]:
     """Return the gauges of a file that was written before, by name, of this subject."""
     try:
         families = list(text_string_to_metric_families(path.read_text("utf-8")))

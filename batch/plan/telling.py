@@ -2,7 +2,7 @@
 
 Encloses everything of a run that can fail, so that every end is told: a run that cannot begin, one that breaks
 off, one that a signal ends. Only SIGKILL and a machine that loses its power tell nothing: a health check is
-missed then, and the metrics file still says that the run is running.
+missed then, and the metrics file says when the run was last seen.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from batch.wording import brief, duration
 
 if TYPE_CHECKING:
     from batch.metrics import Metrics
+
+# A run that has not written its figures for much longer is gone, whatever they say.
+SEEN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class Telling:
                 {"event": "command_started", "version": __version__, "pid": os.getpid(), "job": self._job or None},
             )
         if settings.metrics_file is not None:
-            self._metrics = _open_metrics(settings.metrics_file, settings, self._job, self._at)
+            self._metrics = _open_metrics(settings.metrics_file, settings, self._job, self._clock)
 
     def note(self, event: Event) -> None:
         """Take in an event."""
@@ -116,11 +119,11 @@ class Telling:
             self._metrics.note(event)
 
     def tick(self) -> None:
-        """Write what is due at the interval of `--stats`."""
+        """Write what is due: lines at the interval of `--stats`, figures as often, and every minute at least."""
         if self._lines is not None:
             self._lines.tick()
-        every = self._settings.stats
-        if self._metrics is not None and every is not None and self._clock.monotonic() - self._written >= every:
+        every = min(self._settings.stats or SEEN_S, SEEN_S)
+        if self._metrics is not None and self._clock.monotonic() - self._written >= every:
             self._written = self._clock.monotonic()
             self._write_metrics()
 
@@ -239,7 +242,7 @@ def tell_unbegun(
     Telling(settings, clock, warn, job).end(error)
 
 
-def _open_metrics(path: Path, settings: Settings, job: str, began: float) -> Metrics:
+def _open_metrics(path: Path, settings: Settings, job: str, clock: Clock) -> Metrics:
     try:
         from batch.metrics import Metrics, Subject
     except ImportError:
@@ -250,4 +253,4 @@ def _open_metrics(path: Path, settings: Settings, job: str, began: float) -> Met
     output = str(settings.output.absolute()) if settings.output else ""
     facts = {"output": output, "model": settings.model, "mode": settings.mode, "version": __version__}
     facts["emulated"] = str(settings.emulate).lower()
-    return Metrics.open(path, Subject(job, output, facts), began)
+    return Metrics.open(path, Subject(job, output, facts), clock.time(), clock.time)

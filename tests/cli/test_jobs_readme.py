@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +138,45 @@ def test_the_cron_job_of_kubernetes() -> None:
     assert pod["restartPolicy"] == "Never"  # what podFailurePolicy asks for
     assert pod["terminationGracePeriodSeconds"] > 30 + 60
     assert pod["volumes"][0]["name"] == pod["containers"][0]["volumeMounts"][0]["name"]
+
+
+# Series of four jobs over two hours, by the minute: killed at once, alive, failed, and idle with exit code 9.
+SERIES = {
+    "chatbatch_running": {"killed": "1x120", "alive": "1x120", "failed": "0x120", "idle": "0x120"},
+    "chatbatch_run_last_seen_timestamp_seconds": {"killed": "0x120", "alive": "0+60x120"},
+    "chatbatch_run_exit_code": {"killed": "0x120", "alive": "5x120", "failed": "5x120", "idle": "9x120"},
+}
+
+
+def test_the_alerts_fire_for_what_they_say(tmp_path: Path) -> None:
+    """What they ask for is written, and Prometheus's own tool finds killed and failed jobs by it."""
+    [rules] = _of("yml")
+    written = (ROOT / "batch/metrics.py").read_text(encoding="utf-8")
+    assert all(f'"{name}"' in written for name in set(re.findall(r"chatbatch_\w+", rules)))
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool (Debian package prometheus) is not installed")
+    series = [
+        {"series": f'{name}{{job_name="{job}"}}', "values": values}
+        for name, jobs in SERIES.items()
+        for job, values in jobs.items()
+    ]
+    expected = {
+        "ChatbatchKilled": ("killed", "was killed, or hangs"),
+        "ChatbatchFailed": ("failed", "ended with exit code 5"),
+    }
+    alerts = [
+        {"eval_time": "60m", "alertname": alert, "exp_alerts": [
+            {"exp_labels": {"job_name": job}, "exp_annotations": {"summary": f"{job} {what}"}}]}
+        for alert, (job, what) in expected.items()
+    ]  # fmt: skip
+    (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
+    tests = [{"interval": "1m", "input_series": series, "alert_rule_test": alerts}]
+    (tmp_path / "tests.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": tests}))  # JSON is YAML
+    ran = subprocess.run(
+        [promtool, "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_airflow_file_is_python() -> None:

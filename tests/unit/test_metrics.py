@@ -152,6 +152,24 @@ def test_the_last_success_survives_failing_runs(subject: Subject, tmp_path: Path
     assert read["chatbatch_running"] == {(): 1}
 
 
+def test_a_killed_run_is_seen_by_its_age_and_told_by_the_next(tmp_path: Path) -> None:
+    """A file that says running says when that was true, and the next run says that the one before was killed."""
+    path = tmp_path / "run.prom"
+    metrics = Metrics.open(path, JOB, BEGAN, lambda: BEGAN + 40)
+    metrics.write()
+    read = _read(path)
+    assert read["chatbatch_running"] == {(): 1}
+    assert read["chatbatch_run_last_seen_timestamp_seconds"] == {(): BEGAN + 40}
+    following = Metrics.open(path, JOB, BEGAN + 100, lambda: BEGAN + 100)
+    read = _read(path)
+    assert read["chatbatch_run_exit_code"] == {(): 137}
+    assert read["chatbatch_run_end_timestamp_seconds"] == {(): BEGAN + 40}
+    assert read["chatbatch_run_duration_seconds"] == {(): 40}
+    following.ended(BEGAN + 105, 0, well=True)
+    following.write()
+    assert _read(path)["chatbatch_run_exit_code"] == {(): 0}
+
+
 def test_another_jobs_file_is_not_continued(tmp_path: Path) -> None:
     """The times of another job in the file are not taken for this one's."""
     path = tmp_path / "run.prom"
