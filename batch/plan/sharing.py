@@ -23,12 +23,15 @@ from batch.plan.opening import Access
 from batch.providers import service_address
 from batch.sharing import Claim, Holder, Quota, SharingFailed, State
 from batch.sharing.holders import Process
+from batch.sharing.needing import Fewest
 from batch.sharing.state import SLOTS
 
 # Seconds between two looks, in real time. A share changes hands within two or three of them.
 LOOK_S = 0.1
 # What the quota of looks at operations is called among those that share it, beside the modes.
 LOOKS = "looks"
+# Of a window that is used up but for so small a part no more requests leave than it lets through.
+USED_UP = 0.96
 # A window is needed whole where so much of our part is used; else what is used and some more: a fifth, what leaves
 # in so many seconds at the present pace, and a few.
 FULL = 0.8
@@ -54,6 +57,7 @@ class Partner:
     _process: Process = field(default_factory=Process.own)
     _parts: dict[str, int] = field(default_factory=dict)
     _others: int = 0
+    _fewest: Fewest = field(default_factory=Fewest)
 
     def look(self) -> None:
         """Tell and take in once; nothing where another process is at it just now."""
@@ -100,7 +104,7 @@ class Partner:
         state.rates = limits.learn_rates(state.rates if others else {})
         demand = limits.demand()
         me.sent.add(now, demand.sent)
-        claims = self._claims(demand)
+        claims = self._claims(demand, now)
         self._parts = state.divide(self._name, claims, {str(seconds): seconds for seconds in demand.rates}, now)
         self._apply(others, claims)
 
@@ -115,14 +119,16 @@ class Partner:
             self.limits.grant(None, news)
             return
         rates = {int(thing): part for thing, part in self._parts.items() if thing != SLOTS}
-        elsewhere = sum(holder.parts[SLOTS].claim.used for holder in others if SLOTS in holder.parts)
+        held = [holder.parts[SLOTS] for holder in others if SLOTS in holder.parts]
+        # Whoever has a slot may have begun to use it since it was seen last.
+        elsewhere = sum(max(part.claim.used, min(1, part.granted)) for part in held)
         self.limits.grant(Grant(self._parts[SLOTS], rates, elsewhere), news)
 
-    def _claims(self, demand: Demand) -> dict[str, Claim]:
+    def _claims(self, demand: Demand, now: float) -> dict[str, Claim]:
         most = min(demand.limit, self.limits.bounds()[1])
         if self.share is not None:
             most = min(most, self._at_most(max(demand.limit, min(self.granted, self.limits.bounds()[1]))))
-        claims = {SLOTS: Claim(demand.limit, demand.need, demand.running, most)}
+        claims = {SLOTS: Claim(demand.limit, self._needed(demand, now), demand.running, most)}
         for seconds, (count, used) in demand.rates.items():
             thing = str(seconds)
             full = used >= FULL * self._parts.get(thing, 1)
@@ -130,6 +136,14 @@ class Partner:
             need = count if full else int(used * MORE) + ahead + FEW
             claims[thing] = Claim(count, need, used, count if self.share is None else self._at_most(count))
         return claims
+
+    def _needed(self, demand: Demand, now: float) -> int:
+        """Return how many slots are needed: no more than it takes to use up the rates that we keep."""
+        held_up = any(
+            used >= USED_UP * min(count, self._parts.get(str(seconds), count))
+            for seconds, (count, used) in demand.rates.items()
+        )
+        return self._fewest.need(demand.need, self._parts.get(SLOTS, demand.need), now, held_up=held_up)
 
     def _at_most(self, total: int) -> int:
         return max(1, int(total * self.share)) if self.share is not None else total

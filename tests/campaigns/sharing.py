@@ -218,6 +218,12 @@ def _rate(folder: Path, size: Size) -> None:
         print(f"100/s, {runs}: {found}", flush=True)
 
 
+def _modest(folder: Path, size: Size) -> None:
+    alone = together(folder / "1", size, 1)
+    found = modest(folder / "2", size)
+    print(f"one needs little: {found}; {found.per_second / alone.per_second:.1%} of one alone", flush=True)
+
+
 def _killed(folder: Path, size: Size) -> None:
     waited, found = killed(folder, size)
     print(f"killed: the other had all after {waited:.2f} s; {found}", flush=True)
@@ -227,7 +233,7 @@ CAMPAIGNS: dict[str, Callable[[Path, Size], object]] = {
     "fixed": _fixed,
     "auto": _auto,
     "killed": _killed,
-    "modest": lambda folder, size: print(f"one needs little: {modest(folder, size)}", flush=True),
+    "modest": _modest,
     "capped": lambda folder, size: print(f"one capped at 30 %: {capped(folder, size)}", flush=True),
     "rate": _rate,
 }

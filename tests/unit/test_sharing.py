@@ -13,6 +13,7 @@ import pytest
 from batch.sharing import Claim, Holder, Quota, SharingFailed, State, divided, key_of, runtime_folder
 from batch.sharing.dividing import shared_out
 from batch.sharing.holders import Process
+from batch.sharing.needing import LOOKS, Fewest
 from batch.sharing.usage import Usage
 
 HERE = Process.own()
@@ -196,3 +197,44 @@ def test_the_name_tells_nothing() -> None:
     names = {key_of("host", "folder", "sync"), key_of("host", "folder", "async"), key_of("host", "other", "sync")}
     assert len(names) == 3
     assert not any("folder" in name for name in names)
+
+
+def _settled(fewest: Fewest, rate_needs: int, slots: int, looks: int = 300) -> list[int]:
+    """Let a run look whose rate is used up with so many slots or more, and which gets what it needs; its needs."""
+    needs = []
+    for look in range(looks):
+        held_up = slots >= rate_needs
+        slots = min(10, fewest.need(2 * slots, slots, look / 10, held_up=held_up))
+        needs.append(slots)
+    return needs
+
+
+@pytest.mark.parametrize("rate_needs", [1, 2, 3, 5])
+def test_a_run_that_its_rate_holds_up_needs_the_fewest_slots_at_which_it_does(rate_needs: int) -> None:
+    """From any number it comes down to these, and is seldom short of one."""
+    needs = _settled(Fewest(), rate_needs, slots=6, looks=1000)
+    assert set(needs[120:]) <= {rate_needs, max(1, rate_needs - 1)}
+    assert needs[120:].count(rate_needs) >= 0.9 * len(needs[120:])
+
+
+def test_a_run_that_nothing_but_slots_holds_up_needs_what_it_asks_for() -> None:
+    """Without a rate that is used up the need is that of the use of slots, from one look to the next."""
+    fewest = Fewest()
+    assert [fewest.need(asked, 5, look / 10, held_up=False) for look, asked in enumerate([10, 3, 10, 1])] == [
+        10, 3, 10, 1]  # fmt: skip
+
+
+def test_a_rate_that_is_used_up_no_more_lets_the_need_grow_again() -> None:
+    """Where all slots are in use and the rate is not, one more is needed; where they are not, what is asked."""
+    fewest = Fewest()
+    assert _settled(fewest, 1, slots=4)[-1] == 1
+    assert _settled(fewest, 99, slots=1)[-1] == 10
+    for look in range(LOOKS + 1):
+        need = fewest.need(2, 10, 100 + look / 10, held_up=False)
+    assert need == 2
+
+
+def test_a_run_that_waits_for_its_turn_goes_on_needing_a_slot() -> None:
+    """Where others hold all slots, a run whose rate is used up asks for one still."""
+    fewest = Fewest()
+    assert {fewest.need(1, 0, look / 10, held_up=True) for look in range(50)} == {1}

@@ -98,6 +98,51 @@ async def test_a_refusal_of_one_cuts_both(runs: Runs) -> None:
     assert first.known().limit == second.known().limit == 10
 
 
+async def _settle(runs: Runs, hungry: Limits, modest: Limits, stack: AsyncExitStack, times: int) -> None:
+    """Let one run fill whatever it gets, and the other have one request that lasts for four looks of five."""
+    for _ in range(times):
+        async with AsyncExitStack() as own:
+            for look in range(5):
+                while hungry.running < hungry.concurrency:
+                    await stack.enter_async_context(hungry.slot())
+                if look == 0 and modest._free_at(runs.clock.now) <= runs.clock.now:
+                    await own.enter_async_context(modest.slot())
+                if look == 4:
+                    await own.aclose()
+                runs.clock.now += 0.11
+                runs.look(1)
+
+
+async def test_a_refusal_counts_a_slot_that_another_may_just_have_begun_to_use(runs: Runs) -> None:
+    """Where the other ran nothing at the last look, the ten that the service states are kept, and not eight."""
+    hungry, modest = runs.add(1, 256), runs.add(1, 256, RateLimit(2, 1))
+    modest.trust()
+    async with AsyncExitStack() as stack:
+        for _ in range(200):
+            hungry.trust()
+            await _settle(runs, hungry, modest, stack, 1)
+            if hungry.running == 10:
+                break
+        runs.look(1)
+        assert (hungry.running, modest.running, hungry.known().limit) == (10, 0, 11)
+        hungry.refused(10, None)
+    assert hungry.known().limit == 10
+
+
+async def test_a_run_with_a_low_rate_of_its_own_leaves_the_slots_to_the_other(runs: Runs) -> None:
+    """Of ten slots nine are the other's nearly always, where one is enough for two requests a second."""
+    hungry, modest = runs.add(10, 10), runs.add(10, 10, RateLimit(2, 1))
+    hungry.trust()
+    modest.trust()
+    async with AsyncExitStack() as stack:
+        await _settle(runs, hungry, modest, stack, 20)
+        seen = []
+        for _ in range(30):
+            await _settle(runs, hungry, modest, stack, 1)
+            seen.append((hungry.concurrency, modest.concurrency))
+    assert seen.count((9, 1)) == len(seen)
+
+
 async def test_a_learned_rate_is_told_to_the_other(runs: Runs) -> None:
     """A rate that the service stated to one run is divided by both."""
     first, second = runs.add(10, 10), runs.add(10, 10)
