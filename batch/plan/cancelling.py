@@ -126,7 +126,7 @@ class _Work:
         settings, outside = self.access.settings, self.outside
         rates = rates_over(settings.poll_limit, provider.granted_async[1])
         at_once = Concurrency(AT_ONCE, AT_ONCE, AT_ONCE)
-        limits = Limits(at_once, rates, clock=outside.clock, stop=self.stop, told=self._told)
+        limits = Limits(at_once, rates, clock=outside.clock, stop=self.stop, told=self._told, prompt=True)
         accounts = Accounts(pricing.load(settings), models_of(settings, self.access.folder).identity)
         settle(self.journal, provider, accounts)  # what a cancelling that was killed had received
         ends = Ends(self.commits, outside.clock, outside.news)

@@ -157,7 +157,7 @@ class Withdrawal:
         number = 1
         while number <= TRIES:
             try:
-                async with self.limits.slot():
+                async with self.limits.slot(), self.limits.on_the_way():
                     reply = await ask(known.operation_id)
                 self.provider.operation(reply)
             except AttemptFailed as error:
