@@ -356,7 +356,7 @@ def text_or_file(text: str) -> str:
         raise ValueError(f"{text[1:]} is not UTF-8 text") from None
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean X?)` for the known word that is most like this one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """Return ` (did you mean X?)` for the known word that is most like this one, or nothing; 1 is the same."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=alike)
     return f" (did you mean {close[0]}?)" if close else ""

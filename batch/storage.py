@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import InputError, UsageError
+from batch.errors import InputEmpty, InputError, UsageError
 from batch.parsing import home_expanded
 
 BLOCK_BYTES = 1 << 20
@@ -54,8 +54,8 @@ def find(inputs: Sequence[str], *, leave_out: Iterable[Path] = ()) -> list[Input
     """Return the files that files, folders and globs name, in their order, each once.
 
     Folders are read whole, their files sorted by name; what they hold of other kinds is passed over, and so
-    are the paths in `leave_out` (the run's own output). Raises `InputError` where a path is missing, a glob
-    or a folder has nothing to read, or a named file's ending is unknown.
+    are the paths in `leave_out` (the run's own output). Raises `InputEmpty` where a path is missing, or a glob or
+    a folder has nothing to read; `InputError` where one may not be read, or a named file's ending is unknown.
     """
     own = {path.resolve() for path in leave_out}
     found: dict[Path, InputFile] = {}
@@ -67,7 +67,7 @@ def find(inputs: Sequence[str], *, leave_out: Iterable[Path] = ()) -> list[Input
         except OSError as error:
             raise InputError(f"{text} cannot be read: {_reason(error)}.") from error
     if not found:
-        raise InputError(f"There is nothing to read in {', '.join(inputs) or 'the inputs'}.")
+        raise InputEmpty(f"There is nothing to read in {', '.join(inputs) or 'the inputs'}.")
     return list(found.values())
 
 
@@ -82,18 +82,41 @@ def _expand(text: str) -> Iterator[Path]:
     elif glob.has_magic(text):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
         if not matches:
-            raise InputError(f"No file matches {text}.")
+            _look_into(fixed_folder(str(path)))
+            raise InputEmpty(f"No file matches {text}.")
         for match in matches:
             yield from _folder(match) if match.is_dir() else [match]
     else:
-        raise InputError(f"{text} does not exist.")
+        raise InputEmpty(f"{text} does not exist.")
+
+
+def fixed_folder(pattern: str, special: str = "*?[") -> Path:
+    """Return the folder of a pattern that holds whatever it may match; the pattern itself where it is none."""
+    first = min((pattern.find(character) for character in special if character in pattern), default=-1)
+    return Path(pattern) if first < 0 else Path(pattern[:first] + "x").parent
+
+
+def _look_into(folder: Path) -> None:
+    """Raise `OSError` where a folder is there and may not be read: what is in it is not nothing."""
+    if folder.is_dir():
+        os.scandir(folder).close()
 
 
 def _folder(folder: Path) -> Sequence[Path]:
-    paths = sorted(path for path in folder.rglob("*") if _is_row_file(path, folder))
+    paths = sorted(path for path in _below(folder) if _is_row_file(path, folder))
     if not paths:
-        raise InputError(f"The folder {folder} holds no file that can be read ({ACCEPTED}).")
+        raise InputEmpty(f"The folder {folder} holds no file that can be read ({ACCEPTED}).")
     return paths
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and in those below it; raises `OSError` for one that may not be read."""
+
+    def refused(error: OSError) -> None:
+        raise error
+
+    for name, _, files in os.walk(folder, onerror=refused):
+        yield from (Path(name, file) for file in files)
 
 
 def _is_row_file(path: Path, folder: Path) -> bool:
@@ -159,8 +182,8 @@ def blocks(item: InputFile) -> Iterator[bytes]:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:  # Arrow puts a sentence of its own before the system's
+        return os.strerror(error.errno)
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 

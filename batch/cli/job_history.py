@@ -13,6 +13,7 @@ import click
 from batch.cli.job import jobs_option
 from batch.cli.tables import bought, columns, moment, rows
 from batch.errors import ExitCode
+from batch.wording import duration
 
 if TYPE_CHECKING:
     from batch.plan.scheduled.history import Record
@@ -44,9 +45,9 @@ def command(name: str, jobs: str, count: int, as_json: bool) -> int:
     records = remembered(job, datetime.now().astimezone(), os.environ)[-count:]
     if as_json:
         for record in records:
-            click.echo(encode_text({"event": "job_run", "job": name, **record.as_json()}))
+            click.echo(encode_text({"event": "job_run", "job": job.name, **record.as_json()}))
     elif not records:
-        click.echo(f"The job {name} has not run yet.", err=True)
+        click.echo(f"The job {job.name} has not run yet.", err=True)
     else:
         for line in columns([_HEAD, *map(_cells, records)]):
             click.echo(line)
@@ -55,7 +56,7 @@ def command(name: str, jobs: str, count: int, as_json: bool) -> int:
 
 def _cells(record: Record) -> Sequence[str]:
     gained = record.gained
-    lasted = "-" if record.ended_at is None else f"{(record.ended_at - record.started_at) / 60:,.1f} min"
+    lasted = "-" if record.ended_at is None else duration(record.ended_at - record.started_at)
     numbers = ("-",) * 3
     if gained is not None:
         numbers = (f"{gained.answered:,}", f"{gained.input_tokens:,}", f"{gained.completion_tokens:,}")

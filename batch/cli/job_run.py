@@ -37,7 +37,6 @@ def command(name: str, jobs: str, **flags: object) -> int:
       chatbatch job run nightly --dry-run
       chatbatch job run jobs/nightly.toml --max-rows 10 --emulate
     """
-    from batch.cli.run import execute
     from batch.jobfile import find, load
     from batch.plan.scheduled.jobs import prepare
 
@@ -50,8 +49,16 @@ def command(name: str, jobs: str, **flags: object) -> int:
             _unbegun(path, flagged, error, began)
         raise
     if prepared.resolved.settings.dry_run:
-        return execute(prepared.resolved, prepared.inputs)
+        return _dry_run(prepared)
     return _run(prepared)
+
+
+def _dry_run(prepared: Prepared) -> int:
+    from batch.cli.reports import show_idle_dry_run
+    from batch.cli.run import execute
+
+    found = prepared.there()
+    return execute(prepared.resolved, found) if found else show_idle_dry_run(prepared.inputs, prepared.resolved)
 
 
 def _unbegun(path: Path, flagged: Layer, error: ChatbatchError, began: datetime) -> None:

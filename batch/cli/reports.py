@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 import click
@@ -18,17 +19,12 @@ from batch.settings import Resolved
 
 def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
     """Print what a run would do, and where each setting came from."""
-    settings = resolved.settings
-    values = {item.name: _shown(item.name, getattr(settings, item.name)) for item in fields(settings)}
-    if settings.json:
-        told: JsonObject = {
-            name: {"value": _plain(value), "from": resolved.origins[name]} for name, value in values.items()
-        }
+    if resolved.settings.json:
         plan: JsonObject = {
             item.name: _plain(getattr(outlook, item.name)) for item in fields(outlook) if item.name != "estimate"
         }
-        estimated = estimate_fields(outlook.estimate)
-        click.echo(encode_text({"event": "dry_run", **plan, "estimate": estimated, "settings": told}))
+        plan["estimate"] = estimate_fields(outlook.estimate)
+        click.echo(encode_text({"event": "dry_run", **plan, "settings": _origins(resolved)}))
         return ExitCode.OK
     click.echo(f"Would send {outlook.to_send:,} of {outlook.rows:,} rows to {outlook.output}; nothing was sent.")
     click.echo(f"  answered before {outlook.answered:,}, invalid {outlook.invalid:,}")
@@ -36,12 +32,36 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
     click.echo(f"  journal         {outlook.journal}")
     for line in estimate_lines(outlook.estimate):
         click.echo(printable(f"  {line}"))
+    _show_origins(resolved)
+    return ExitCode.OK
+
+
+def show_idle_dry_run(inputs: Sequence[str], resolved: Resolved) -> int:
+    """Print that a run would find nothing to read, and where each setting came from."""
+    if resolved.settings.json:
+        told: JsonObject = {"event": "dry_run", "files": [], "rows": 0, "to_send": 0}
+        click.echo(encode_text({**told, "settings": _origins(resolved)}))
+        return ExitCode.OK
+    click.echo(printable(f"Would send nothing: there is nothing to read in {', '.join(inputs)} yet."))
+    _show_origins(resolved)
+    return ExitCode.OK
+
+
+def _values(resolved: Resolved) -> Iterator[tuple[str, object]]:
+    for item in fields(resolved.settings):
+        yield item.name, _shown(item.name, getattr(resolved.settings, item.name))
+
+
+def _origins(resolved: Resolved) -> JsonObject:
+    return {name: {"value": _plain(value), "from": resolved.origins[name]} for name, value in _values(resolved)}
+
+
+def _show_origins(resolved: Resolved) -> None:
     click.echo("  settings")
-    for name, value in values.items():
+    for name, value in _values(resolved):
         if value is not None:
             text = printable(str(_plain(value)))
             click.echo(f"    {name:<15} {text if len(text) < 60 else text[:59] + '…'}  ({resolved.origins[name]})")
-    return ExitCode.OK
 
 
 def _shown(name: str, value: object) -> object:

@@ -31,8 +31,8 @@ def rows(record: Record) -> str:
 
 
 def bought(record: Record) -> str:
-    """Return what a run's answers cost."""
+    """Return what a run's answers cost; of the emulator's that nothing was paid."""
     if record.gained is None:
         return "-"
-    cost = record.gained.cost
-    return ", ".join(f"{amount:f} {code}" for code, amount in sorted(cost.items())) or "0"
+    cost = ", ".join(f"{amount:f} {code}" for code, amount in sorted(record.gained.cost.items())) or "0"
+    return f"{cost} (emulated)" if record.emulated else cost

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from batch import parsing
 
@@ -120,7 +121,7 @@ class Schedule:
     jitter_s: float = 0.0
 
     @classmethod
-    def of(cls, at: str, cron: str, days: Sequence[str], timezone: str = "", jitter: str = "") -> Schedule:
+    def of(cls, at: str, cron: str, days: Sequence[str], timezone: str = "") -> Schedule:
         """Return the schedule that these texts mean; raises `ValueError` with half a sentence."""
         if at and cron:
             raise ValueError("at and cron exclude each other")
@@ -132,8 +133,26 @@ class Schedule:
             cron = f"{moment[1]} {moment[0]} * * {every}"
         if cron and Cron.parse(cron).next(_ANY_DAY) is None:
             raise ValueError(f"the line of cron {cron!r} names a day that never comes")
-        return cls(" ".join(cron.split()), moment, on, timezone, parsing.duration(jitter) if jitter else 0.0)
+        return cls(" ".join(cron.split()), moment, on, timezone)
 
     def next(self, after: datetime) -> datetime | None:
-        """Return when the job is due next, or None where its file says nothing."""
-        return Cron.parse(self.cron).next(after) if self.cron else None
+        """Return when the job is due next, or None where its file says nothing; in the machine's time zone.
+
+        The clock on the wall is what counts, that of the job's time zone if it has one that is known here.
+        """
+        if not self.cron:
+            return None
+        zone = self.zone()
+        due = Cron.parse(self.cron).next(after.astimezone(zone).replace(tzinfo=None))
+        if due is None or zone is not None:
+            return None if due is None else due.replace(tzinfo=zone).astimezone()
+        moment = due.astimezone()
+        left_out = due - moment.replace(tzinfo=None)  # where clocks go forward over it: then it is due after that
+        return (moment + left_out).astimezone()
+
+    def zone(self) -> ZoneInfo | None:
+        """Return the job's own time zone; None where it has none, or one that is not known here."""
+        try:
+            return ZoneInfo(self.timezone) if self.timezone else None
+        except (OSError, ValueError, KeyError):  # what it raises for a name that is none, too
+            return None

@@ -10,7 +10,7 @@ import glob
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from pathlib import Path
 from typing import TypeAlias
@@ -88,15 +88,16 @@ class JobFile:
                 if item.name in EXPANDED:
                     value = expand(value, began, environment)
                 if item.name in PATHS:
-                    value = str(self._below(value)) if value.strip() else value
+                    value = str(self.below(value)) if value.strip() else value
                 elif item.name in PROMPTS and value.startswith("@"):
-                    value = f"@{self._below(value[1:])}"
+                    value = f"@{self.below(value[1:])}"
             _try(item, value)
         except ValueError as error:
             raise self.wrong(place, str(error)) from None
         return value
 
-    def _below(self, text: str) -> Path:
+    def below(self, text: str) -> Path:
+        """Return a path of the file, relative ones from its base; raises `ValueError` where it has no meaning."""
         path = home_expanded(text)
         if text.startswith("~") and str(path).startswith("~"):
             raise ValueError(f"there is no home folder for {text!r}: HOME is not set; write the whole path")
@@ -116,7 +117,7 @@ class JobFile:
             raise ValueError("a job's input is files, folders and globs; nobody pipes into it")
         path = home_expanded(text)
         if "://" in text or path.is_absolute() or not glob.has_magic(text):
-            return text if "://" in text else str(self._below(text))
+            return text if "://" in text else str(self.below(text))
         return str(Path(glob.escape(str(self.base))) / path)
 
     def state(self, began: datetime, environment: Mapping[str, str]) -> HistoryRules:
@@ -124,7 +125,7 @@ class JobFile:
         folder, keep = ("history", "folder"), ("history", "keep")
         stated, number = self.values.get(folder), self.values.get(keep)
         try:
-            path = self._below(expand(str(stated), began, environment)) if stated else self.default_state
+            path = self.below(expand(str(stated), began, environment)) if stated else self.default_state
         except ValueError as error:
             raise self.wrong(folder, str(error)) from None
         try:
@@ -153,16 +154,23 @@ def find(name: str, folder: Path) -> Path:
     """Return the file of a job: a name in the folder, or a path to a .toml; raises `UsageError`."""
     if "/" in name or name.endswith(SUFFIX):
         path = home_expanded(name)
-        if not path.is_file():
+        if not _is_file(path):
             raise UsageError(f"There is no job file {name}.")
         return path
     path = folder / (name + SUFFIX)
-    if not path.is_file():
+    if not _is_file(path):
         raise UsageError(
             f"There is no job {name}{nearest(name, names(folder))}: {path} does not exist.",
             hint="chatbatch job list shows the jobs; --jobs-dir names another folder.",
         )
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UsageError(f"The job file {path} cannot be read: {error.strerror}.") from None
 
 
 def load(path: Path) -> JobFile:
@@ -214,10 +222,12 @@ def _known(path: Path, line: int | None, place: Place) -> None:
     table, key = place
     if key in TABLES[table]:
         return
-    if secrets.is_credentials_name(key):
-        raise _wrong(path, line, place, "a job file holds no credentials", secrets.WHERE)
     elsewhere = [of for of, keys in TABLES.items() if key in keys]
-    near = f"; it belongs in [{elsewhere[0]}]" if elsewhere else nearest(key, TABLES[table])
+    if not elsewhere and secrets.is_credentials_name(key):
+        raise _wrong(path, line, place, "a job file holds no credentials", secrets.WHERE)
+    near = nearest(key, TABLES[table], alike=0.85)  # a slip of a letter, though another table may know the word
+    if not near:
+        near = f"; it belongs in [{elsewhere[0]}]" if elsewhere else nearest(key, TABLES[table])
     if not near:
         closest = {name: of for of, keys in TABLES.items() for name in keys}
         near = nearest(key, closest)
@@ -265,10 +275,12 @@ def _try(item: Declared, value: Value) -> None:
 def _schedule(path: Path, lines: Mapping[Place, int], values: Mapping[Place, Value]) -> Schedule:
     said = {key: _texts(values.get(("schedule", key), ())) for key in OWN_KEYS["schedule"]}
     at, cron, zone, jitter = (" ".join(said[key]) for key in ("at", "cron", "timezone", "jitter"))
+    place = ("schedule", "cron" if cron else "at" if at else "days")
     try:
-        return Schedule.of(at, cron, said["days"], zone, jitter)
+        schedule = Schedule.of(at, cron, said["days"], zone)
+        place = ("schedule", "jitter")
+        return replace(schedule, jitter_s=parsing.duration(jitter)) if jitter else schedule
     except ValueError as error:
-        place = ("schedule", "cron" if cron else "at" if at else "days")
         raise _wrong(path, lines.get(place), place, str(error)) from None
 
 

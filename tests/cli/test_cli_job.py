@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from e2e.harness import Shell, chat, read_output, statuses, write_chats, write_rows
+
+from batch.journal import Owner
 
 JOB = (
     '[input]\nfiles = ["in/"]\n[output]\npath = "out.parquet"\n'
@@ -60,6 +64,89 @@ def test_rows_by_status_whatever_the_size_of_the_input(shell: Shell, jobs: Path)
     [told] = shell("job", "history", "night", "--jobs-dir", jobs, "--json").events()
     assert told["rows"] == {"ok": 3, "failed": 0, "invalid": 1, "pending": 0}
     assert "3 of 4" in shell("job", "list", "--jobs-dir", jobs).stdout
+
+
+def test_an_input_that_is_gone_is_no_input_without_news(shell: Shell, jobs: Path) -> None:
+    """A folder that was never there may still come; once rows were read, a folder that is gone is exit 6."""
+    words = ("job", "run", "night", "--jobs-dir", jobs)
+    assert shell(*words).code == 0
+    _grow(jobs, "1.jsonl", 1)
+    assert shell(*words).code == 0
+    (jobs.parent / "in/1.jsonl").unlink()
+    assert (shell(*words).code, shell(*words, "--dry-run").code) == (0, 0)
+    (jobs.parent / "in").rmdir()
+    gone = shell(*words)
+    assert (gone.code, f"There is no {jobs.parent / 'in'}, and" in gone.stderr) == (6, True)
+    assert shell("job", "check", "night", "--jobs-dir", jobs).code == 2
+
+
+def test_a_dated_folder_may_be_missing_any_day(shell: Shell, jobs: Path) -> None:
+    """Where the input's name has a date, only the folder that holds the dated ones has to stay."""
+    (jobs / "night.toml").write_text(JOB.replace("in/", "in/{env:DAY}/"))
+    words = ("job", "run", "night", "--jobs-dir", jobs)
+    (jobs.parent / "in/1").mkdir(parents=True)
+    write_chats(jobs.parent / "in/1/a.jsonl", 1)
+    for day, code in (("1", 0), ("2", 0), ("3", 6)):
+        shell.setenv(DAY=day)
+        if day == "3":
+            (jobs.parent / "in").rename(jobs.parent / "elsewhere")
+        assert shell(*words).code == code
+
+
+def test_an_input_that_may_not_be_read_is_an_error(
+    shell: Shell, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is closed to the job's user is exit 6, and not a night without news."""
+    _grow(jobs, "1.jsonl", 1)
+
+    def refused(path: object) -> object:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    for files in ("in/", "in/*.json"):
+        (jobs / "night.toml").write_text(JOB.replace("in/", files))
+        ran = shell("job", "run", "night", "--jobs-dir", jobs)
+        assert (ran.code, "Permission denied" in ran.stderr) == (6, True)
+
+
+def test_the_run_that_goes_on_is_the_last_one(shell: Shell, jobs: Path) -> None:
+    """Where a run was held by one that goes on, the list shows the latter; else the one that ended last."""
+    _grow(jobs, "1.jsonl", 1)
+    words = ("job", "run", "night", "--jobs-dir", jobs)
+    shell(*words)
+    owner = Owner.take(jobs / ".state/night/run")
+    history = jobs / ".state/night/history.jsonl"
+    first = history.read_text().splitlines()[0]
+    history.write_text(first + "\n")
+    assert shell(*words).code == 11
+    assert "running" in shell("job", "list", "--jobs-dir", jobs).stdout
+    owner.close()
+    assert "held" in shell("job", "list", "--jobs-dir", jobs).stdout
+    told = shell("job", "history", str(jobs / "night.toml"), "--json").events()
+    assert [(item["job"], item["outcome"]) for item in told] == [
+        ("night", "killed"),
+        ("night", "held by another run"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('[log]\nmetrics_file = "a.prom"\n', "metrics file"),
+        ('[history]\nfolder = "state"\n', "state"),
+        ("", ""),
+    ],
+)
+def test_jobs_that_write_over_each_other(shell: Shell, jobs: Path, more: str, said: str) -> None:
+    """One metrics file, one state, or one output of other inputs is a fault; one of the same inputs is none."""
+    for name in ("night", "week"):
+        (jobs / f"{name}.toml").write_text(JOB + more)
+    _grow(jobs, "1.jsonl", 1)
+    ran = shell("job", "check", "week", "--jobs-dir", jobs)
+    assert (ran.code, said in ran.stdout) == (2 if said else 0, True)
+    (jobs / "week.toml").write_text((JOB + more).replace("in/", "other/"))
+    ran = shell("job", "check", "--jobs-dir", jobs)
+    assert (ran.code, "replaces the other's rows" in ran.stdout) == (2, True)
 
 
 def test_nothing_to_do_has_an_exit_code_where_it_is_asked_for(shell: Shell, jobs: Path) -> None:

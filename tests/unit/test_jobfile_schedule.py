@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -55,6 +57,37 @@ def test_a_time_of_day_with_days_is_a_line_of_cron() -> None:
     assert Schedule.of("", "", []).next(NOW) is None
     with pytest.raises(ValueError, match="exclude each other"):
         Schedule.of("02:30", "0 0 * * *", [])
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in Berlin."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("now", "timezone", "due"),
+    [
+        ("2026-03-28T12:00+01:00", "", "2026-03-29T03:30+02:00"),  # clocks go from 2 to 3
+        ("2026-03-28T12:00+01:00", "Europe/Berlin", "2026-03-29T03:30+02:00"),
+        ("2026-03-29T12:00+02:00", "", "2026-03-30T02:30+02:00"),
+        ("2026-10-24T12:00+02:00", "", "2026-10-25T02:30+02:00"),
+        ("2026-10-25T12:00+01:00", "", "2026-10-26T02:30+01:00"),
+        ("2026-01-10T12:00+01:00", "Europe/Moscow", "2026-01-11T00:30+01:00"),
+        ("2026-07-10T00:00+02:00", "Europe/Moscow", "2026-07-10T01:30+02:00"),
+        ("2026-01-10T12:00+01:00", "Mars/Base", "2026-01-11T02:30+01:00"),
+    ],
+)
+def test_the_clock_on_the_wall_counts(now: str, timezone: str, due: str) -> None:
+    """Where clocks change, and where the job has a time zone of its own, the next moment has the right offset."""
+    moment = Schedule.of("02:30", "", [], timezone).next(datetime.fromisoformat(now))
+    assert moment is not None
+    assert moment.isoformat(timespec="minutes") == due
 
 
 def test_placeholders() -> None:

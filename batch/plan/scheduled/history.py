@@ -53,6 +53,7 @@ class Record:
     journal: str
     run: int = 0
     identity: str = ""
+    emulated: bool = False
     ended_at: float | None = None
     outcome: str = RUNNING
     exit_code: int | None = None
@@ -76,7 +77,8 @@ class Record:
             told.update(self.gained.as_json())
         told.update(
             output=self.output, journal=self.journal, settings=self.settings, version=self.version,
-            host=self.host, pid=self.pid, run=self.run or None, identity=self.identity, settled=self.settled,
+            host=self.host, pid=self.pid, run=self.run or None, identity=self.identity, emulated=self.emulated,
+            settled=self.settled,
         )  # fmt: skip
         return told
 
@@ -98,6 +100,7 @@ class Record:
             journal=_text(told, "journal"),
             run=_int(told.get("run")) or 0,
             identity=_text(told, "identity"),
+            emulated=told.get("emulated") is True,
             ended_at=_float(told.get("ended_at")),
             outcome=_text(told, "outcome"),
             exit_code=_int(told.get("exit_code")),

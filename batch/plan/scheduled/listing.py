@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,9 +31,14 @@ def listed(folder: Path, now: datetime, environment: Mapping[str, str]) -> Itera
         try:
             job = load(folder / (name + ".toml"))
             records = remembered(job, now, environment)
-            yield Listed(name, records[-1] if records else None, job.schedule.next(now))
+            yield Listed(name, _latest(records), job.schedule.next(now))
         except ChatbatchError as error:
             yield Listed(name, error=str(error))
+
+
+def _latest(records: Sequence[Record]) -> Record | None:
+    """Return the run that goes on, or else ended last: not one that found the job running and did nothing."""
+    return max(records, key=lambda item: (item.outcome == RUNNING, item.ended_at or item.started_at), default=None)
 
 
 def readable(path: Path) -> JobFile:

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from batch import __version__
 from batch.clock import Clock
-from batch.errors import ChatbatchError, ExitCode, OutputHeld, UsageError
+from batch.errors import ChatbatchError, ExitCode, JournalError, OutputHeld, UsageError
 from batch.events import Event, RunFinished, RunStarted
 from batch.journal import BEAT_S, Owner, last_seen, read_owner
 from batch.jsontext import JsonObject
@@ -47,7 +48,7 @@ class Recorded:
             case RunStarted() if self.prepared.journal is not None:
                 self._total = event.rows
                 place = Place.latest(self.prepared.journal)
-                self.record = replace(self.record, run=place.run, identity=place.identity)
+                self.record = replace(self.record, run=place.run, identity=place.identity, emulated=event.emulated)
                 self.history.append(self.record)
             case RunFinished():
                 self._finished = event
@@ -70,15 +71,9 @@ def recorded(prepared: Prepared, clock: Clock, warn: Callable[[str], None]) -> I
     history = History(prepared.history.folder, prepared.history.keep)
     output, journal = str(prepared.resolved.settings.output), str(prepared.journal)
     record = begun(clock, settings=prepared.fingerprint, output=output, journal=journal)
+    before = read_owner(prepared.history.folder / LOCK)
     try:
-        prepared.history.folder.mkdir(parents=True, exist_ok=True)
-        before = read_owner(prepared.history.folder / LOCK)
-        owner = Owner.take(prepared.history.folder / LOCK)
-    except OSError as error:
-        raise UsageError(
-            f"The job's state {prepared.history.folder} cannot be written: {error.strerror}.",
-            hint="Name another folder with folder in [history] of the job file.",
-        ) from None
+        owner = _taken(prepared.history.folder)
     except OutputHeld as held:
         sentence = str(held).replace("Another run holds this output", f"The job {prepared.job.name} is running")
         history.append(ended(record, clock, Outcome(int(ExitCode.HELD), sentence)))
@@ -94,6 +89,21 @@ def recorded(prepared: Prepared, clock: Clock, warn: Callable[[str], None]) -> I
     finally:
         gone.set()
         owner.close()
+
+
+def _taken(folder: Path) -> Owner:
+    """Take the job's lock; raises `OutputHeld`, and `UsageError` where its state cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Owner.take(folder / LOCK)
+    except (OSError, JournalError) as error:
+        what = (
+            f"cannot be written: {error.strerror}." if isinstance(error, OSError) else f"cannot be used. {error}"
+        )
+        raise UsageError(
+            f"The job's state {folder} {what}",
+            hint="Mend its permissions, or name another folder with folder in [history] of the job file.",
+        ) from None
 
 
 def _enclosed(run: Recorded, clock: Clock, warn: Callable[[str], None]) -> Iterator[Recorded]:
