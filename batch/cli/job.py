@@ -17,7 +17,15 @@ _COMMANDS = {
 
 @click.group(cls=LazyGroup, table=_COMMANDS, prefix="batch.cli.job_")
 def command() -> None:
-    """Run jobs that were set up once, as files in the folder jobs/."""
+    """Run jobs that were set up once, as files in the folder jobs/.
+
+    \b
+    Examples:
+      chatbatch job check nightly
+      chatbatch job run nightly
+      (crontab -l; chatbatch job schedule nightly) | crontab -
+      chatbatch job list
+    """
 
 
 def jobs_option() -> click.Option:

@@ -35,6 +35,8 @@ def command(wanted: tuple[str, ...], jobs: str, as_json: bool) -> int:
 
     folder, now = Path(jobs), datetime.now().astimezone()
     chosen = wanted or tuple(names(folder))
+    if not chosen:
+        click.echo(f"There is no job file (.toml) in {folder} yet.", err=True)
     faults = 0
     for name in chosen:
         for finding in check(find(name, folder), now, os.environ):
@@ -43,7 +45,7 @@ def command(wanted: tuple[str, ...], jobs: str, as_json: bool) -> int:
     for other, name, finding in together(folder, now, os.environ) if folder.is_dir() else ():
         if {other, name} & meant:
             faults += _show(name, finding, as_json=as_json)
-    if not as_json:
+    if chosen and not as_json:
         click.echo(f"Faults: {faults:,}, in {len(chosen):,} jobs looked at." if faults else "Nothing is wrong.")
     return ExitCode.USAGE if faults else ExitCode.OK
 

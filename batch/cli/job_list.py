@@ -39,11 +39,14 @@ def command(jobs: str, as_json: bool) -> int:
     from batch.plan.scheduled.listing import listed
 
     found = list(listed(Path(jobs), datetime.now().astimezone(), os.environ))
+    if not found:
+        click.echo(f"There is no job file (.toml) in {jobs} yet.", err=True)
     if as_json:
         for item in found:
             click.echo(encode_text(_told(item)))
         return ExitCode.OK
-    for line in columns([_HEAD, *(_cells(item) for item in found if not item.error)]):
+    whole = [_cells(item) for item in found if not item.error]
+    for line in columns([_HEAD, *whole]) if whole else ():
         click.echo(line)
     for item in found:
         if item.error:

@@ -32,7 +32,7 @@ def command(name: str, jobs: str, systemd: bool, user: bool, target: str | None,
     Examples:
       (crontab -l; chatbatch job schedule nightly-summaries) | crontab -
       chatbatch job schedule nightly-summaries --systemd
-      sudo chatbatch job schedule nightly-summaries --systemd --write /etc/systemd/system
+      sudo "$(command -v chatbatch)" job schedule nightly-summaries --systemd --write /etc/systemd/system
     """
     from batch import parsing
     from batch.jobfile import find, load
@@ -47,8 +47,10 @@ def command(name: str, jobs: str, systemd: bool, user: bool, target: str | None,
         raise UsageError(f"The job {name} has no schedule.", hint='Add [schedule] with at = "02:30" to its file.')
     stated = job.values.get(("limits", "grace"))  # checked when the file was loaded
     grace = Settings().grace if stated is None else parsing.duration_or_none_at_all(str(stated))
-    words = (*_program(), "job", "run", name, "--jobs-dir", str(folder))
-    launch = Launch(name, words, job.base, _environment(env_file, folder), grace, "" if user else _user())
+    plain = name == job.name and not name.startswith("-")
+    words = (*_program(), "job", "run", name if plain else str(job.path.absolute()), "--jobs-dir", str(folder))
+    environment = _environment(env_file, job.path.absolute().parent)
+    launch = Launch(job.name, words, job.base, environment, grace, "" if user else _user())
     if systemd:
         _show_units(systemd_units(launch, job.schedule), target)
     else:

@@ -124,9 +124,10 @@ class Inspection(Records):
         )
         return {str(currency): Decimal(as_int(micros)) / MICROS for currency, micros in found}
 
-    def sent_in(self, run: int) -> int:
-        """Return how many requests a run has sent."""
-        return as_int(self._all("SELECT count(*) FROM attempts WHERE run = ?", (run,))[0][0])
+    def sent_in(self, run: int) -> tuple[int, float | None]:
+        """Return how many requests a run has sent, and when it sent the last one."""
+        count, last = self._all("SELECT count(*), max(sent_at) FROM attempts WHERE run = ?", (run,))[0]
+        return as_int(count), as_float(last)
 
     def spending_of(self, run: int) -> list[Spent]:
         """Return what requests and operations came to in a run that has ended, so that runs add up to all.

@@ -32,6 +32,22 @@ def test_the_line_has_absolute_paths_and_no_secret(
     assert SECRET not in ran.stdout
 
 
+@pytest.mark.parametrize("name", ["jobs/nightly.toml", "jobs/-odd.toml", "-odd"])
+def test_a_job_that_is_named_by_its_file_is_found_from_anywhere(
+    name: str, shell: Shell, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path becomes absolute, a name that looks like a flag becomes a path, and units have the plain name."""
+    monkeypatch.chdir(jobs.parent)
+    (jobs / "-odd.toml").write_text((jobs / "nightly.toml").read_text())
+    (jobs / ".env").write_text("API_KEY=x\n")
+    (jobs / ".env").chmod(0o600)
+    file = jobs / f"{Path(name).name.removesuffix('.toml')}.toml"
+    line = shell("job", "schedule", "--", name).stdout
+    assert f"cd {jobs.parent} && set -a && . {jobs}/.env" in line
+    assert f" job run {file} --jobs-dir {jobs} -q\n" in line
+    assert f"# chatbatch-{file.stem}.service\n" in shell("job", "schedule", "--systemd", "--", name).stdout
+
+
 def test_units_are_printed_with_their_names(shell: Shell, jobs: Path) -> None:
     """--systemd prints a service that names its user, its grace and its harmless ends, and a timer."""
     ran = shell("job", "schedule", "nightly", "--jobs-dir", jobs, "--systemd")

@@ -79,6 +79,7 @@ def test_a_killed_run_is_not_told_what_another_job_bought(tmp_path: Path) -> Non
             first.wait(10)
         [dead] = _history(tmp_path)
         assert [dead[name] for name in ("outcome", "run", "answered", "settled")] == ["killed", 1, 0, False]
+        assert float(str(dead["started_at"])) < float(str(dead["ended_at"])) < time.time()
         service.emulator.faults = ()
         for name, count in (("week", 3), ("night", 2)):
             ran = run_cli("job", "run", name, *words[3:])

@@ -63,10 +63,10 @@ def test_a_request_is_of_the_run_that_sent_it_and_an_operation_of_the_run_that_s
     journal.begin_run(300.0, "1", "{}")
     journal.close()
     half = {RUB: Decimal("0.5")}
-    assert killed == [Bought(1, 10, 20, half, 1, {RUB: Decimal(3)}, 7, 1)]
+    assert killed == [Bought(1, 10, 20, half, 1, {RUB: Decimal(3)}, 7, 1, 110.0)]
     first, second, third = _bought(path)
-    assert first == Bought(2, 20, 40, {RUB: Decimal(1)}, 1, {RUB: Decimal(3)}, 7)
-    assert second == Bought(2, 20, 40, {RUB: Decimal(1)}, 2, {RUB: Decimal(6)}, 1)
+    assert first == Bought(2, 20, 40, {RUB: Decimal(1)}, 1, {RUB: Decimal(3)}, 7, 0, 110.0)
+    assert second == Bought(2, 20, 40, {RUB: Decimal(1)}, 2, {RUB: Decimal(6)}, 1, 0, 207.0)
     assert third == Bought()
 
 

@@ -14,7 +14,7 @@ from batch.errors import UsageError
 from batch.plan.scheduled.bought import Bought
 from batch.plan.scheduled.history import KILLED, History, Record
 
-SPENT = Bought(3, 30, 60, {"RUB": Decimal("0.10")}, 1, {"RUB": Decimal("0.02")}, 5, 1)
+SPENT = Bought(3, 30, 60, {"RUB": Decimal("0.10")}, 1, {"RUB": Decimal("0.02")}, 5, 1, 4.5)
 
 
 def _record(number: int, **others: object) -> Record:
@@ -44,6 +44,7 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
     history = History(tmp_path, 10)
     history.append(_record(1))
     with history.path.open("ab") as file:
+        file.write(b'{"id": "run-9", "started_at": 9, "answered": 1, "cost": {"RUB": "much"}}\n\xff\x00[1]\n7\n')
         file.write(b'{"id": "run-2", "sta')
     history.append(_record(3))
     assert [record.id for record in history.records()] == ["run-1", "run-3"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from batch.errors import JournalError
@@ -53,8 +53,9 @@ class Place:
 class Bought:
     """What a run came to: answers with the tokens that the service stated, and money by currency.
 
-    `sent` requests left in it. `doubtful` ones brought no answer and may have been billed: what they cost is at
-    most `doubtful_cost`. `unjudged` replies are on disk, and the next run that opens the journal takes them in.
+    `sent` requests left in it, the last one at `last_sent`. `doubtful` ones brought no answer and may have been
+    billed: what they cost is at most `doubtful_cost`. `unjudged` replies are on disk, and the next run that opens
+    the journal takes them in.
     """
 
     answered: int = 0
@@ -65,6 +66,7 @@ class Bought:
     doubtful_cost: Mapping[str, Decimal] = field(default_factory=dict)
     sent: int = 0
     unjudged: int = 0
+    last_sent: float | None = None
 
     @classmethod
     def by(cls, place: Place) -> Bought | None:
@@ -77,14 +79,14 @@ class Bought:
             if records.fact(IDENTITY) != place.identity:
                 return None
             with records.snapshot():
-                return cls.of(records.spending_of(place.run), records.sent_in(place.run))
+                return cls.of(records.spending_of(place.run), *records.sent_in(place.run))
         except JournalError:
             return None
         finally:
             records.close()
 
     @classmethod
-    def of(cls, spent: Iterable[Spent], sent: int) -> Bought:
+    def of(cls, spent: Iterable[Spent], sent: int, last_sent: float | None) -> Bought:
         """Return the sum of what requests were charged, or may have been."""
         answered = given = taken = doubtful = unjudged = 0
         cost: dict[str, Decimal] = {}
@@ -102,7 +104,7 @@ class Bought:
                 doubtful, into = doubtful + item.attempts, at_most
             if item.cost is not None and item.cost.currency:
                 into[item.cost.currency] = into.get(item.cost.currency, Decimal(0)) + item.cost.amount
-        return cls(answered, given, taken, cost, doubtful, at_most, sent, unjudged)
+        return cls(answered, given, taken, cost, doubtful, at_most, sent, unjudged, last_sent)
 
     def as_json(self) -> JsonObject:
         """Return it with money as text, since JSON's numbers are not decimal."""
@@ -110,12 +112,12 @@ class Bought:
             "answered": self.answered, "input_tokens": self.input_tokens,
             "completion_tokens": self.completion_tokens, "cost": _as_texts(self.cost),
             "doubtful": self.doubtful, "doubtful_cost": _as_texts(self.doubtful_cost),
-            "sent": self.sent, "unjudged": self.unjudged,
+            "sent": self.sent, "unjudged": self.unjudged, "last_sent": self.last_sent,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, told: JsonObject) -> Bought:
-        """Return what `as_json` told."""
+        """Return what `as_json` told; raises `ValueError` where that is damaged."""
         return cls(
             _count(told, "answered"),
             _count(told, "input_tokens"),
@@ -125,6 +127,7 @@ class Bought:
             _decimals(told.get("doubtful_cost")),
             _count(told, "sent"),
             _count(told, "unjudged"),
+            float(last) if isinstance(last := told.get("last_sent"), int | float) else None,
         )
 
 
@@ -133,7 +136,10 @@ def _as_texts(money: Mapping[str, Decimal]) -> JsonObject:
 
 
 def _decimals(told: Json) -> dict[str, Decimal]:
-    return {code: Decimal(str(amount)) for code, amount in told.items()} if isinstance(told, dict) else {}
+    try:
+        return {code: Decimal(str(amount)) for code, amount in told.items()} if isinstance(told, dict) else {}
+    except InvalidOperation:
+        raise ValueError("an amount that is no number") from None
 
 
 def _count(told: JsonObject, name: str) -> int:

@@ -165,12 +165,15 @@ def _counted(record: Record) -> Record:
 def killed(record: Record, lock: JsonObject) -> Record:
     """Return the record of a run that was killed; `lock` is what the last one left in the job's lock.
 
-    It ended when it was last seen alive, if that is known. It is not settled where it began to send: the journal's
-    SQLite file may lack what its tape has, until a run opens it.
+    It ended when it was last seen alive, or sent its last request. It is not settled where it began to send: the
+    journal's SQLite file may lack what its tape has, until a run opens it.
     """
-    seen = last_seen(lock) if lock.get("pid") == record.pid and lock.get("host") == record.host else None
-    at = None if seen is None else max(seen, record.started_at)
-    return replace(_counted(record), outcome=KILLED, ended_at=at, settled=not record.run)
+    own = lock.get("pid") == record.pid and lock.get("host") == record.host
+    counted = _counted(record)
+    signs = [last_seen(lock) if own else None, counted.gained.last_sent if counted.gained else None]
+    at = max((sign for sign in signs if sign is not None), default=None)
+    at = None if at is None else max(at, record.started_at)
+    return replace(counted, outcome=KILLED, ended_at=at, settled=not record.run)
 
 
 def _settle(history: History) -> None:
