@@ -8,7 +8,6 @@ Errors carry behaviour, not only a name: the floors above decide by attributes (
     ├── CredentialsError          4   credentials missing or refused
     ├── ServiceUnavailable        5   the service did not answer for too long
     ├── InputError                6   an input is missing or cannot be read
-    │   └── InputEmpty            6   a folder, a glob or a path at which there is nothing
     ├── QuotaExhausted            7   a quota that will not clear in time, or the account
     ├── BudgetReached             8   a cap on money, tokens, rows or failures
     ├── NothingToDo               9   only with --error-on-empty
@@ -79,10 +78,6 @@ class InputError(ChatbatchError):
     """An input is missing or cannot be read."""
 
     exit_code = ExitCode.INPUT
-
-
-class InputEmpty(InputError):
-    """There is nothing to read where an input was named; whoever waits for it to come may go on waiting."""
 
 
 class QuotaExhausted(ChatbatchError):

@@ -20,13 +20,17 @@ from typing import BinaryIO, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import InputEmpty, InputError, UsageError
+from batch.errors import InputError, UsageError
 from batch.parsing import home_expanded
 
 BLOCK_BYTES = 1 << 20
 STANDARD_INPUT = "-"
 Compression: TypeAlias = Literal["gzip", "zstd", "bz2"]
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+class InputEmpty(InputError):
+    """There is nothing to read where an input was named; whoever waits for it to come may go on waiting."""
 
 
 class Format(Enum):

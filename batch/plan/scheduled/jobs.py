@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from batch import storage
-from batch.errors import InputEmpty, InputError
+from batch.errors import InputError
 from batch.jobfile import KEYS, HistoryRules, JobFile
 from batch.jsontext import Json, canonical
 from batch.parsing import home_expanded
@@ -63,7 +63,7 @@ class Prepared:
         for text in self.inputs:
             try:
                 files = storage.find([text], leave_out=self._own())
-            except InputEmpty:
+            except storage.InputEmpty:
                 if not _may_be_empty(text):
                     raise
                 continue
