@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 
@@ -10,10 +11,10 @@ import httpx
 from batch.auth.keeper import Keeper, Token
 
 REMOVED = "[secret removed]"
-# The service's keys have 40 characters and its tokens more. What is shorter (`API_KEY=any`, for an emulator) also
-# stands in ordinary words, and taking it out of an answer would spoil what was paid for.
-SHORTEST_SECRET = 12
 _UNAUTHENTICATED = 401
+# No credential that the service issues is shorter. One that is, such as the `any` of a trial with a server of
+# one's own, may be a word: it is removed from errors where it stands alone, and no answer is harmed by it.
+_NO_WORD = 16
 
 
 class ServiceAuth(httpx.Auth):
@@ -84,9 +85,15 @@ class Credentials:
             return RenewingAuth(self.keeper, None if self.own_folder else folder)
         return ServiceAuth("Api-Key" if self.kind == "API key" else "Bearer", self._secret, folder)
 
-    def redact(self, text: bytes) -> bytes:
-        """Return a text in which no secret stands any more; the service is known to echo keys in errors."""
+    def redact(self, text: bytes, *, answer: bool = False) -> bytes:
+        """Return a text in which no secret stands any more; the service is known to echo keys in errors.
+
+        `answer`: the text is an answer and no error, and may hold any word.
+        """
         for secret in self.keeper.secrets() if self.keeper else (self._secret,):
-            if len(secret) >= SHORTEST_SECRET:
+            if len(secret) >= _NO_WORD:
                 text = text.replace(secret.encode(), REMOVED.encode())
+            elif not answer:
+                alone = rb"(?<![\w-])" + re.escape(secret.encode()) + rb"(?![\w-])"
+                text = re.sub(alone, REMOVED.encode(), text)
         return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import httpx
@@ -75,10 +75,18 @@ class Provider(Protocol):
         ...
 
 
+class Redact(Protocol):
+    """Removes secrets from what came back; `answer`: it is one, and no error."""
+
+    def __call__(self, text: bytes, *, answer: bool) -> bytes:
+        """Return the text without them."""
+        ...
+
+
 class Channel:
     """Sends to addresses of a service and returns replies, with secrets removed from whatever came back."""
 
-    def __init__(self, client: httpx.AsyncClient, redact: Callable[[bytes], bytes], timeout_s: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, redact: Redact, timeout_s: float) -> None:
         self._client = client
         self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         self._extensions = {"timeout": {**client.timeout.as_dict(), "total": timeout_s}}
@@ -100,7 +108,7 @@ class Channel:
         response = await self._client.send(request)
         return Reply(
             response.status_code,
-            self._redact(response.content),
+            self._redact(response.content, answer=response.is_success),
             _seconds(response.headers.get("retry-after")),
             response.headers.get("x-request-id"),
         )

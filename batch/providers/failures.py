@@ -66,6 +66,11 @@ def failure(reply: Reply) -> AttemptFailed:
     )
 
 
+def stated_code(reply: Reply) -> int | None:
+    """Return the gRPC code that an error body states; None for whatever is no error of the service's."""
+    return _read(reply)[0]
+
+
 def failure_inside(grpc_code: int, message: str) -> AttemptFailed:
     """Return what an error inside an operation means for its row: the same as in synchronous mode.
 

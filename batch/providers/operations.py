@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from batch.errors import AttemptFailed
 from batch.jsontext import Json, JsonObject, NotJson, parse
-from batch.providers.failures import failure, failure_inside, unreadable
+from batch.providers.failures import failure, failure_inside, stated_code, unreadable
 from batch.records import Reply
 
 # Results are kept for three days (the service's documentation).
@@ -40,6 +41,17 @@ def read_operation(reply: Reply) -> Operation:
     if not isinstance(name, str) or not name or not isinstance(done, bool):
         raise unreadable("the answer is no operation")
     return Operation(name, done, _took(body) if done else None)
+
+
+def of_the_service(reply: Reply) -> Reply:
+    """Return what was answered of an operation; raises `AttemptFailed` for a 404 that the service did not state.
+
+    That an operation is not known is the service's to say, with its code: a proxy's page may say 404 for a while,
+    and an operation that is taken for lost is paid and not collected.
+    """
+    if reply.http_status == 404 and stated_code(reply) is None:
+        raise AttemptFailed(str(failure(reply)), code="HTTP_404", retryable=True)
+    return reply
 
 
 def result_of(body: JsonObject) -> JsonObject:

@@ -17,7 +17,7 @@ from batch.jsontext import Json, JsonObject, NotJson, encode, encode_text, parse
 from batch.parsing import RateLimit
 from batch.providers.base import Channel
 from batch.providers.failures import failure, unreadable
-from batch.providers.operations import Operation, read_operation, result_of
+from batch.providers.operations import Operation, of_the_service, read_operation, result_of
 from batch.records import Completion, FinishReason, Message, Options, Reply, Request, RequestIds, Usage
 
 HOST = "https://llm.api.cloud.yandex.net"
@@ -152,11 +152,11 @@ class YandexProvider:
 
     async def poll(self, operation_id: str) -> Reply:
         """Get an operation."""
-        return await self._channel.get(self._operations + quote(operation_id, safe=""))
+        return of_the_service(await self._channel.get(self._operations + quote(operation_id, safe="")))
 
     async def cancel(self, operation_id: str) -> Reply:
         """Cancel an operation: a GET, by the service's definition."""
-        return await self._channel.get(self._operations + quote(operation_id, safe="") + ":cancel")
+        return of_the_service(await self._channel.get(self._operations + quote(operation_id, safe="") + ":cancel"))
 
     def operation(self, reply: Reply) -> Operation:
         """Return the operation that a reply holds."""

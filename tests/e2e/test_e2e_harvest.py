@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from campaigns import measuring
 from e2e.harness import MEASURED
+from unit.issuers import issuing
 
 from batch.clock import FastClock
 from batch.emulator import Config, Fault, Latency, Quotas, background
@@ -91,6 +92,24 @@ def test_the_deadline_ends_the_collecting_after_a_cap_ended_the_submitting(tmp_p
     assert seen.code is ExitCode.BUDGET
     assert seen.summary().open_operations > 0
     assert seen.summary().duration_s < 120
+
+
+def test_a_proxys_404_is_an_outage_and_no_loss(tmp_path: Path) -> None:
+    """While somebody else answers 404 in the service's place no operation is taken for lost; all are collected."""
+    clock = FastClock(SPEED)
+    with (
+        background(Config(operation_latency=Latency.parse("fixed:2")), clock=clock) as service,
+        issuing(lambda _: (404, b"<html>nobody is here</html>")) as proxy,
+    ):
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 15)
+        seen = measuring.run(
+            service, rows, clock=clock, mode="async", operations_url=proxy.url, max_outage=60.0, poll_limit=()
+        )
+        assert seen.code is ExitCode.UNAVAILABLE
+        assert (seen.summary().rows["failed"], seen.summary().open_operations) == (0, 15)
+        again = measuring.run(service, rows, clock=clock, mode="async")
+        assert (again.code, again.summary().rows["ok"]) == (ExitCode.OK, 15)
+        assert service.ledger.activity().submissions == 15
 
 
 @pytest.mark.campaign

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batch.errors import AttemptFailed, Billed, ExitCode
 from batch.jsontext import JsonObject, encode
-from batch.providers.operations import read_operation
+from batch.providers.operations import of_the_service, read_operation
 from batch.providers.yandex import judge
 from batch.records import Reply
 
@@ -89,6 +89,16 @@ def test_an_operation_that_is_not_known() -> None:
     with pytest.raises(AttemptFailed) as caught:
         read_operation(Reply(404, b'{"code":5,"message":"Operation not found"}'))
     assert (caught.value.code, caught.value.retryable) == ("NOT_FOUND", False)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>404</html>", b"{}", b'{"message": "no Route matched"}'])
+def test_a_404_of_somebody_else_says_nothing_of_an_operation(body: bytes) -> None:
+    """A proxy's 404 is a failure that may pass: the service states a code where it does not know an operation."""
+    with pytest.raises(AttemptFailed) as caught:
+        of_the_service(Reply(404, body))
+    assert (caught.value.code, caught.value.retryable, caught.value.billed) == ("HTTP_404", True, Billed.NO)
+    known = Reply(404, b'{"code":5,"message":"Operation not found"}')
+    assert of_the_service(known) is known
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

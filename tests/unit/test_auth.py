@@ -140,6 +140,23 @@ def test_redaction(template: bytes) -> None:
     assert redacted == template.replace(b"%s", REMOVED.encode())
 
 
+@pytest.mark.parametrize("short", ["any", "e", "b", "0123456789abcde"])
+def test_a_word_as_a_key_harms_no_answer(short: str) -> None:
+    """A key that is as short as a word is removed from errors where it stands alone, and answers stay whole."""
+    credentials = Credentials("API key", "test", short)
+    text = f'{{"message":"many a body, {short}: company \\u00{short}"}}'.encode()
+    assert credentials.redact(text, answer=True) == text
+    redacted = credentials.redact(f"Unknown api key '{short}', not x{short}".encode())
+    assert redacted == f"Unknown api key '{REMOVED}', not x{short}".encode()
+
+
+@pytest.mark.parametrize("answer", [False, True])
+def test_a_real_key_is_removed_from_answers_too(answer: bool) -> None:
+    """No answer holds a real key by chance."""
+    credentials = Credentials("API key", "test", SECRET)
+    assert credentials.redact(f"x{SECRET}x".encode(), answer=answer) == f"x{REMOVED}x".encode()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["API key", "IAM token"])
 async def test_a_key_that_the_service_echoes_is_not_seen_again(kind: str) -> None:
