@@ -6,7 +6,8 @@ secrets have been removed.
 
 from __future__ import annotations
 
-from batch.auth.credentials import REMOVED, Credentials, RenewingAuth, ServiceAuth
+from batch.auth.credentials import Credentials, RenewingAuth, ServiceAuth
+from batch.auth.exchange import REMOVED
 from batch.auth.finding import (
     Look,
     Wanted,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from batch.auth.exchange import REMOVED
 from batch.auth.keeper import Keeper, Token
 
-REMOVED = "[secret removed]"
 _UNAUTHENTICATED = 401
 # No credential that the service issues is shorter. One that is, such as the `any` of a trial with a server of
 # one's own, may be a word: it is removed from errors where it stands alone, and no answer is harmed by it.

@@ -6,6 +6,7 @@ run's own transport. No exception of httpx leaves this module: it would carry th
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ from batch.jsontext import JsonObject, NotJson, parse
 from batch.plaintext import printable
 
 MESSAGE_LENGTH = 300
+REMOVED = "[secret removed]"
+# IAM tokens, API keys and OAuth tokens, as the service's documentation shows them, and JWTs.
+_SECRETS = re.compile(
+    r"\b(?:t1\.[\w.-]{12,}|AQVN[\w-]{12,}|y[0-3]_[\w-]{12,}|eyJ[\w-]{8,}\.[\w.-]{12,})", re.ASCII
+)
 _LONGEST_ANSWER = 1 << 20
 # A header takes no white space. The others are spelt otherwise in JSON and HTML: an echo of a key that was
 # pasted with its quotes could not be recognised, and would be shown.
@@ -101,8 +107,11 @@ def _message(body: bytes, secret: str) -> str:
 
 
 def shown(message: str, secret: str = "") -> str:
-    """Return a message of others on one line, without the secret, control characters and overlength."""
-    text = message.replace(secret, "[secret removed]") if secret else message
+    """Return a message of others on one line, without secrets, control characters and overlength.
+
+    `secret` is one that is known; others are told by their form, since a program may print one that we never had.
+    """
+    text = _SECRETS.sub(REMOVED, message.replace(secret, REMOVED) if secret else message)
     line = " ".join(printable(" ".join(text.split())).split())
     return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"
 

@@ -31,6 +31,8 @@ _VARIABLES = ("YC_API_KEY", "YC_IAM_TOKEN", "API_KEY", "IAM_TOKEN")
 _KEY_FILE = "YC_SERVICE_ACCOUNT_KEY_FILE"
 _FOLDERS = ("YC_FOLDER_ID", "FOLDER_ID")
 _NOT_SET = "not set"
+# How it is said of a place that there is nothing; whatever else is said there is part of the error.
+_NOBODY = (_NOT_SET, "cannot be reached.", "on the PATH")
 # Seconds of real time for a token, and for the question whether there is a metadata service.
 LONGEST_S = 45.0
 LONGEST_PROBE_S = 3.0
@@ -84,8 +86,8 @@ def find(
         found = result if isinstance(result, Credentials) else None
         looks.append(Look(name, "not found", result) if isinstance(result, str) else Look(name, "found"))
     if found is None:
-        said = looks[-1].why.rstrip(".")
-        raise CredentialsError(_NOWHERE + (f"; {said}." if said.startswith("`") else "."), hint=_ROLE)
+        said = [look.why.rstrip(".") for look in looks if look.why and not look.why.endswith(_NOBODY)]
+        raise CredentialsError("; ".join([_NOWHERE, *said]) + ".", hint=_ROLE)
     return found
 
 

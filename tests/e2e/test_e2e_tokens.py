@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +13,8 @@ from pathlib import Path
 import pytest
 from campaigns import measuring
 from campaigns.measuring import Seen
-from e2e.harness import statuses
-from unit.issuers import ACCOUNT_ID, KEY_ID, key_fields, pair, write_key
+from e2e.harness import ended, killed_at_the_end, start, statuses, wait_until
+from unit.issuers import ACCOUNT_ID, KEY_ID, issuing, key_fields, pair, write_key
 
 from batch.clock import FastClock
 from batch.emulator import Config, Latency, Quotas, Running, background
@@ -159,6 +162,24 @@ def test_a_key_file_that_is_half_written_when_the_token_is_revoked(tmp_path: Pat
         assert night.tokens() == 2
     (told,) = [event.message for _, event in seen.events if isinstance(event, Notice)]
     assert f"cannot be used; key {KEY_ID} goes on" in told
+
+
+def test_an_iam_that_hangs_keeps_no_process(tmp_path: Path) -> None:
+    """A run that waits for a token is gone at once after a second signal: nobody waits for who does not answer."""
+    rows, key = measuring.write_rows(tmp_path / "in.jsonl", 3), write_key(tmp_path / "key.json")
+    answered = threading.Event()
+    with issuing(lambda _: (500, answered.wait(20))) as iam:
+        words = ["run", rows, "-o", tmp_path / "out.parquet", "--base-url", iam.url, "--service-account-key", key]
+        with killed_at_the_end(start(*words, env={"FOLDER_ID": "b1g"})) as process:
+            wait_until(lambda: bool(iam.asked), "a request for a token")
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            ran = ended(process)
+            answered.set()
+    assert ran.code == 143
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -118,9 +118,10 @@ def test_nothing_anywhere_is_found_out_quickly() -> None:
 def test_metadata_services_that_bring_nothing(status: int, content: object, why: str) -> None:
     """A machine without a service account, and a machine of another cloud, have no credential for us."""
     looks: list[Look] = []
-    with issuing(lambda _: (status, content)) as server, pytest.raises(CredentialsError):
+    with issuing(lambda _: (status, content)) as server, pytest.raises(CredentialsError) as failed:
         find(Wanted(), {**NOWHERE, "YC_METADATA_ADDR": server.address}, FakeClock(), looks)
     assert why in looks[6].why
+    assert looks[6].why.rstrip(".") in str(failed.value)
     assert "ya29" not in repr(looks)
 
 
@@ -188,6 +189,10 @@ def test_what_yc_prints(script: str, tmp_path: Path) -> None:
             "failed with 3: ERROR: not",
         ),
         ("exit 1\n", "failed with 1: it says nothing"),
+        (
+            f"echo 'ERROR: token={TOKEN} is wrong' >&2; exit 1\n",
+            r"failed with 1: ERROR: token=\[secret removed\] is",
+        ),
         ("true\n", "printed no token"),
         ("echo 'Copy this: ключ'\n", "printed no token"),
         ("echo 'There is a new yc version 0.120'\n", "printed no token"),
