@@ -17,7 +17,7 @@ from e2e.harness import ended, killed_at_the_end, start, statuses, wait_until
 from unit.issuers import ACCOUNT_ID, KEY_ID, issuing, key_fields, pair, write_key
 
 from batch.clock import FastClock
-from batch.emulator import Config, Latency, Quotas, Running, background
+from batch.emulator import Config, Fault, Latency, Quotas, Running, background
 from batch.errors import ExitCode
 from batch.events import AttemptLost, Event, Notice, RowFinished
 
@@ -202,3 +202,24 @@ def test_a_service_account_that_is_gone_ends_the_run_and_loses_nothing(tmp_path:
         assert statuses(night.rows.with_suffix(".parquet")) == {"ok": ROWS}
         times = night.service.ledger.by_request_id()
         assert set(times.values()) == {1}
+
+
+def test_a_key_that_cannot_be_renewed_and_is_refused_at_a_look(tmp_path: Path) -> None:
+    """Looks that an API key is refused for end the run with 4: no row fails, and a good key collects the rest."""
+    clock, refused = FastClock(SPEED), (Fault("401", 1.0, ("operations",)),)
+    config = Config(NO_QUOTAS, operation_latency=Latency.parse("uniform:20-60"))
+    with background(config, clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", ROWS)
+        settings: dict[str, object] = {"mode": "async", "async_limit": (), "poll_limit": ()}
+
+        def refuse(event: Event) -> None:
+            if isinstance(event, RowFinished):
+                service.emulator.faults = refused
+
+        ended = measuring.run(service, rows, clock=clock, also=[refuse], **settings)
+        found = statuses(rows.with_suffix(".parquet"))
+        assert ended.code is ExitCode.CREDENTIALS
+        assert found == {"ok": ROWS - ended.summary().open_operations, "pending": ended.summary().open_operations}
+        service.emulator.faults = ()
+        assert measuring.run(service, rows, clock=clock, **settings).code is ExitCode.OK
+        assert service.ledger.activity().submissions == service.ledger.totals().requests == ROWS
