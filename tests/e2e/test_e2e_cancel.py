@@ -16,13 +16,17 @@ from e2e.harness import read_output, statuses
 from batch.clock import FastClock
 from batch.emulator import Config, Fault, Latency, Quotas, Running, background
 from batch.errors import ExitCode
-from batch.events import AttemptLost, CancelBegun, CancelEnded, Event, News, OperationGivenUp
+from batch.events import AttemptLost, CancelBegun, CancelEnded, Event, LimitChanged, News, OperationGivenUp
+from batch.limits import Concurrency, Limits
+from batch.parsing import RateLimit
 from batch.plan.cancelling import Cancelled, cancel
 from batch.plan.job import Outside
 from batch.plan.rewriting import rewrite
+from batch.plan.sharing import LOOKS, Partner, open_quota
 from batch.providers.yandex import YandexProvider
 from batch.records import Reply
 from batch.settings import Settings
+from batch.stopping import Stop
 
 ROWS = 150
 PER_SECOND = 50
@@ -112,6 +116,19 @@ def test_refusals_for_a_quota_leave_no_operation_open(tmp_path: Path) -> None:
     assert (found.cancelled, found.left, found.exit_code) == (40, 0, ExitCode.OK)
     assert len(lost) >= 10
     assert {(event.error_code, event.slow_down) for event in lost} == {("RESOURCE_EXHAUSTED", True)}
+
+
+def test_the_quota_is_shared_with_runs_of_the_same_account(tmp_path: Path) -> None:
+    """A run that looks at its operations meanwhile keeps its part of the readings; told as for a run."""
+    with _submitted(tmp_path, rows=8, speed=20.0) as opened:
+        limits = Limits(Concurrency(32, 32, 32), [RateLimit(50, 1)], clock=opened.clock, stop=Stop())
+        quota = open_quota(opened.service.base_url, measuring.ACCOUNT["FOLDER_ID"], Settings().model, LOOKS)
+        run = Partner(limits, opened.clock, quota, "another", None, 32, lambda _why: None)
+        run.look()
+        assert opened.cancel().cancelled == 8
+        run.leave()
+    told = [event.reason for event in opened.events if isinstance(event, LimitChanged)]
+    assert "divided with one other run" in told
 
 
 def test_an_operation_that_is_not_known_yet_stays_open(tmp_path: Path) -> None:
