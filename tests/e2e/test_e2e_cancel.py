@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,15 +119,34 @@ def test_refusals_for_a_quota_leave_no_operation_open(tmp_path: Path) -> None:
     assert {(event.error_code, event.slow_down) for event in lost} == {("RESOURCE_EXHAUSTED", True)}
 
 
+@contextmanager
+def _looking(run: Partner) -> Iterator[None]:
+    """Enclose a time in which another run is at the quota."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            run.look()
+        run.leave()
+
+    run.look()
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_the_quota_is_shared_with_runs_of_the_same_account(tmp_path: Path) -> None:
     """A run that looks at its operations meanwhile keeps its part of the readings; told as for a run."""
-    with _submitted(tmp_path, rows=8, speed=20.0) as opened:
+    with _submitted(tmp_path, rows=40, speed=4.0) as opened:
         limits = Limits(Concurrency(32, 32, 32), [RateLimit(50, 1)], clock=opened.clock, stop=Stop())
         quota = open_quota(opened.service.base_url, measuring.ACCOUNT["FOLDER_ID"], Settings().model, LOOKS)
         run = Partner(limits, opened.clock, quota, "another", None, 32, lambda _why: None)
-        run.look()
-        assert opened.cancel().cancelled == 8
-        run.leave()
+        with _looking(run):
+            assert opened.cancel().cancelled == 40
     told = [event.reason for event in opened.events if isinstance(event, LimitChanged)]
     assert "divided with one other run" in told
 
