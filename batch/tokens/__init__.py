@@ -7,10 +7,11 @@ from batch.tokens.bounds import upper_bound
 from batch.tokens.calibration import Calibration
 from batch.tokens.features import Counts, count_request, count_text, count_texts
 from batch.tokens.model import UNSEEN_TOKENS, Estimator, Interval
-from batch.tokens.tally import Share, Tally
+from batch.tokens.tally import Alike, Share, Tally
 
 __all__ = [
     "UNSEEN_TOKENS",
+    "Alike",
     "Calibration",
     "Counts",
     "Estimator",

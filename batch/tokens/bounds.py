@@ -7,10 +7,11 @@ never to less. What is added is room for what the service puts around a text.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from batch.jsontext import Json, encode
 from batch.records import Request
-from batch.tokens.features import extras_of
+from batch.tokens.features import Weighed, extras_of
 
 # Room for the template. Recorded: YandexGPT adds at most 8 tokens to a request and 5 to each message, tools
 # 100 to 200 of instructions (Gemma). Newer templates may say more.
@@ -35,6 +36,15 @@ def upper_bound(request: Request) -> int:
     return bound + JSON_ROOM if structured else bound
 
 
+def texts_bound(requests: int, texts: Sequence[str], weighed: Weighed) -> int:
+    """Return the bound of that many requests whose messages, all of them plain, have these texts together."""
+    room = REQUEST_ROOM * requests + MESSAGE_ROOM * len(texts)
+    # NFKC leaves ASCII and the Cyrillic characters of two bytes as they are.
+    if weighed.narrow or _is_longest("\n".join(texts)):
+        return room + weighed.size
+    return room + sum(map(text_bound, texts))
+
+
 def text_bound(text: str) -> int:
     """Return the bytes of a text in UTF-8, as it stands or as NFKC makes it, whichever are more.
 
@@ -43,9 +53,32 @@ def text_bound(text: str) -> int:
     if text.isascii():
         return len(text)
     given = len(text.encode("utf-8", "surrogatepass"))
-    if unicodedata.is_normalized("NFKC", text):
+    if _is_longest(text):
         return given
     return max(given, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
+
+
+def _is_longest(text: str) -> bool:
+    """Return whether NFKC plainly does not lengthen a text; what it makes of it is slow to find out."""
+    for mark, shorter in FREQUENT_MARKS.items():
+        text = text.replace(mark, shorter)
+    return unicodedata.is_normalized("NFKC", text)
+
+
+# Frequent characters that NFKC replaces, by something that has no more bytes.
+FREQUENT_MARKS = {
+    "\u00a0": " ",
+    "\u00aa": "a",
+    "\u00b2": "2",
+    "\u00b3": "3",
+    "\u00ba": "o",
+    "\u2009": " ",
+    "\u2011": "\u2010",
+    "\u2026": "...",
+    "\u202f": " ",
+    "\u2116": "No",
+    "\u2122": "TM",
+}
 
 
 def _json_bound(value: Json) -> int:

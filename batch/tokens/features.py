@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from batch.jsontext import Json, encode_text
@@ -45,6 +46,15 @@ _TWO = bytes(_LEADS[2])
 _THREE = bytes(_LEADS[3])
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Texts that were counted: `size` is their bytes in UTF-8, `narrow` that they are ASCII and Cyrillic alone."""
+
+    counts: Counts
+    size: int
+    narrow: bool
+
+
 def count_request(request: Request) -> Counts:
     """Return the counts of one request."""
     texts, written = [], 0
@@ -56,17 +66,23 @@ def count_request(request: Request) -> Counts:
                 written += len(encode_text(structure))
     extras = extras_of(request)
     written += sum(len(encode_text(extra)) for extra in extras)
-    return _counts(1, len(request.messages), _text_counts(texts), written, 1 if extras else 0)
+    return (1, len(request.messages), *_weighed(texts).counts, written, 1 if extras else 0)
 
 
 def count_texts(requests: int, texts: Sequence[str]) -> Counts:
     """Return the counts of that many requests whose messages, all of them plain, have these texts."""
-    return _counts(requests, len(texts), _text_counts(texts), 0, 0)
+    return weigh_texts(requests, texts).counts
+
+
+def weigh_texts(requests: int, texts: Sequence[str]) -> Weighed:
+    """Return the same counts, and what a bound of the tokens of these texts needs."""
+    found = _weighed(texts)
+    return Weighed((requests, len(texts), *found.counts, 0, 0), found.size, found.narrow)
 
 
 def count_text(text: str) -> Counts:
     """Return the counts of a text by itself: no request, no message."""
-    return _counts(0, 0, _text_counts((text,)), 0, 0)
+    return (0, 0, *_weighed((text,)).counts, 0, 0)
 
 
 def extras_of(request: Request) -> list[Json]:
@@ -80,14 +96,10 @@ def added(one: Counts, other: Counts) -> Counts:
     return tuple(map(int.__add__, one, other))
 
 
-def _counts(requests: int, messages: int, text: Counts, written: int, tools: int) -> Counts:
-    return (requests, messages, *text, written, tools)
-
-
-def _text_counts(texts: Sequence[str]) -> Counts:
+def _weighed(texts: Sequence[str]) -> Weighed:
     """Return the counts from `latin` to `four_bytes`."""
     if not texts:
-        return (0,) * 9
+        return Weighed((0,) * 9, 0, True)
     text = "\n".join(texts)
     characters, data = len(text), text.encode("utf-8", "surrogatepass")
     rest = data.translate(None, _LETTERS)
@@ -104,7 +116,9 @@ def _text_counts(texts: Sequence[str]) -> Counts:
     digits = len(rest) - len(rest.translate(None, _DIGITS))
     marks = len(rest) - blanks - feeds - digits - two - three - four
     words = len(texts) + (_runs(data) if "  " in text else blanks)
-    return latin, cyrillic, words, digits, marks, feeds - len(texts) + 1, two, three, four
+    feeds -= len(texts) - 1
+    counts = (latin, cyrillic, words, digits, marks, feeds, two, three, four)
+    return Weighed(counts, len(data) - len(texts) + 1, not (two or three or four))
 
 
 def _runs(data: bytes) -> int:

@@ -35,7 +35,7 @@ from batch.plan.estimation.projecting import (
 )
 from batch.plan.estimation.sampling import RatioEstimate
 from batch.plan.estimation.schedule import Deadline
-from batch.plan.estimation.surveying import Part, Survey
+from batch.plan.estimation.surveying import Survey
 from batch.pricing import Price, identity
 from batch.records import Message, Options, Request
 from batch.settings import Settings
@@ -57,8 +57,8 @@ def _basis(settings: Settings | None = None, **others: object) -> Basis:
 
 def _survey(rows: int, *, cap: int | None = None, capped: int = 0, model: str = LITE) -> Survey:
     counts = tuple(rows * count for count in count_request(HELLO))
-    share = Share(rows, counts, capped if cap else 0, capped * (cap or 0))
-    return Survey(rows=rows, parts={model: Part(share, bound=100 * rows)})
+    share = Share(rows, counts, capped if cap else 0, capped * (cap or 0), bound=100 * rows)
+    return Survey(rows=rows, parts={model: share})
 
 
 def _learned(rows: int) -> Learned:

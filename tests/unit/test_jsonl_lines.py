@@ -18,7 +18,7 @@ from batch.errors import InputError
 from batch.jsontext import MAX_DEPTH
 from batch.readers import ColumnMapping, open_reader
 from batch.readers.base import CHUNK_ROWS
-from batch.readers.jsonl import lines_of
+from batch.readers.jsonl import lines_of, packs_of
 from batch.storage import find
 
 BOM = b"\xef\xbb\xbf"
@@ -77,6 +77,8 @@ def test_blocks_do_not_matter(data: bytes, cuts: list[int]) -> None:
         if text and not text.isspace()
     ]
     assert list(lines_of(blocks)) == expected
+    packed = b"\n".join(pack for pack in packs_of(blocks) if isinstance(pack, bytes))
+    assert packed.split(b"\n") == data.removeprefix(BOM).removesuffix(b"\n").split(b"\n")
 
 
 def test_rows_have_places_in_all_files(tmp_path: Path) -> None:

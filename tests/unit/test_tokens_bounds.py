@@ -14,7 +14,8 @@ from batch.emulator.tokenizer import prompt_tokens
 from batch.jsontext import encode
 from batch.records import Message, Options, Request
 from batch.tokens import Estimator, upper_bound
-from batch.tokens.bounds import text_bound
+from batch.tokens.bounds import FREQUENT_MARKS, text_bound, texts_bound
+from batch.tokens.features import weigh_texts
 
 
 def _request(texts: list[str]) -> Request:
@@ -51,6 +52,30 @@ def test_it_is_above_the_tokenizer_and_the_bytes(texts: list[str]) -> None:
 def test_a_token_has_at_least_one_byte(text: str, most: int) -> None:
     """A text's bound is its bytes in UTF-8, normalised where that makes more of them."""
     assert text_bound(text) == most
+
+
+def _slowly(text: str) -> int:
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in (text, unicodedata.normalize("NFKC", text)))
+
+
+@given(
+    st.lists(
+        st.text() | st.text(st.sampled_from([*"aй ё\u0301\u0323\u00bd\ufdfa한", *FREQUENT_MARKS])), max_size=4
+    )
+)
+def test_the_quick_ways_to_a_bound_are_exact(texts: list[str]) -> None:
+    """For one text and for many together the bound is what normalising each of them comes to."""
+    assert [text_bound(text) for text in texts] == [_slowly(text) for text in texts]
+    assert texts_bound(1, texts, weigh_texts(1, texts)) == upper_bound(_request(texts))
+
+
+def test_what_is_taken_for_granted_of_nfkc() -> None:
+    """It leaves ASCII and Cyrillic characters of two bytes alone, and makes of frequent marks nothing longer."""
+    narrow = [chr(code) for code in (*range(0x80), *range(0x400, 0x480))]
+    assert all(unicodedata.is_normalized("NFKC", one + other) for one in narrow for other in narrow)
+    for mark, made in FREQUENT_MARKS.items():
+        assert unicodedata.normalize("NFKC", mark) == made
+        assert len(made.encode()) <= len(mark.encode())
 
 
 def test_json_may_be_written_in_another_way() -> None:

@@ -80,7 +80,6 @@ def estimate(
     accounts = open_accounts(settings, models_of(settings, access.folder if access else None).identity)
     paths = Paths.of(settings) if settings.output is not None else None
     source = open_input(settings, inputs, None if STANDARD_INPUT in inputs else paths)
-    source.reader.count()
     work = _Work(settings, accounts, source, _journal(settings, paths), wishes, outer, access)
     pilot = work.pilot(inputs, environment) if wishes.pilot is not None else None
     return work.estimate(pilot)

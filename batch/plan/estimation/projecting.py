@@ -32,10 +32,11 @@ from batch.plan.estimation.estimates import (
 from batch.plan.estimation.learning import ENOUGH_ANSWERS, Learned
 from batch.plan.estimation.sampling import RatioEstimate
 from batch.plan.estimation.schedule import FIRST_TOKEN_S, TOKENS_PER_S, Deadline, Quotas, Schedule, scheduled
-from batch.plan.estimation.surveying import Part, Survey
+from batch.plan.estimation.surveying import Survey
 from batch.plan.reckoning import USUAL_ANSWER
 from batch.pricing import MODES, Price
 from batch.settings import Settings
+from batch.tokens import Share
 
 # Answers where nothing is known of them: a label or a short sentence; two paragraphs; and the longest that the
 # service long allowed (`maxTokens` was at most 2,000). They are assumptions, and said to be.
@@ -84,7 +85,7 @@ class _Known:
 
 def project_input(survey: Survey, basis: Basis) -> tuple[dict[str, Span], Tokens]:
     """Return the input tokens by model, and in all."""
-    known = {model: _input(model, part, basis) for model, part in survey.parts.items() if part.share.rows}
+    known = {model: _input(model, share, basis) for model, share in survey.parts.items() if share.rows}
     if not known:
         return {}, Tokens(Span(0, 0, 0), OFFLINE, "nothing to send")
     items = list(known.values())
@@ -100,8 +101,7 @@ def project_input(survey: Survey, basis: Basis) -> tuple[dict[str, Span], Tokens
     return {model: item.span for model, item in known.items()}, Tokens(span, weakest.grade, weakest.basis)
 
 
-def _input(model: str, part: Part, basis: Basis) -> _Known:
-    share = part.share
+def _input(model: str, share: Share, basis: Basis) -> _Known:
     estimator = basis.learned.estimator(basis.accounts.identity(model))
     total = max(float(share.rows), estimator.total(share.counts))
     ratio = basis.ratios.get(model)
@@ -136,16 +136,15 @@ def answer_lengths(model: str, basis: Basis) -> tuple[float, float, float]:
 def project_answers(survey: Survey, basis: Basis) -> tuple[dict[str, Span], Tokens]:
     """Return the completion tokens by model, and in all, with the assumption spelled out."""
     spans = {}
-    for model, part in survey.parts.items():
-        low, expected, high = (round(_capped(part, each)) for each in answer_lengths(model, basis))
+    for model, share in survey.parts.items():
+        low, expected, high = (round(_capped(share, each)) for each in answer_lengths(model, basis))
         spans[model] = Span(min(low, expected), expected, max(high, expected))
     total = _sum(spans.values())
     return spans, Tokens(total, *_answers_basis(basis))
 
 
-def _capped(part: Part, tokens: float) -> float:
+def _capped(share: Share, tokens: float) -> float:
     """Return the tokens of answers that are so long where nobody capped them; infinite: as long as is allowed."""
-    share = part.share
     free = (share.rows - share.capped) * min(tokens, LONG_ANSWER if math.isinf(tokens) else tokens)
     return free + (min(tokens * share.capped, share.cap_tokens) if share.capped else 0)
 
@@ -175,10 +174,9 @@ def _answers_basis(basis: Basis) -> tuple[str, str]:
 def by_model(survey: Survey, given: Mapping[str, Span], taken: Mapping[str, Span]) -> list[ModelTokens]:
     """Return what each model would be asked, and the most that it could come to."""
     lines = []
-    for model, part in survey.parts.items():
-        share = part.share
+    for model, share in survey.parts.items():
         answers = share.cap_tokens + (share.rows - share.capped) * CONTEXT_TOKENS + share.rows * UNSEEN_TOKENS
-        lines.append(ModelTokens(model, share.rows, given[model], taken[model], part.bound, answers))
+        lines.append(ModelTokens(model, share.rows, given[model], taken[model], share.bound, answers))
     return lines
 
 

@@ -9,33 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from batch.journal import KeyCounter, Records, RowState, check_asked
-from batch.jsontext import NotJson, encode, parse
 from batch.plan.estimation.learning import Learned
 from batch.plan.estimation.sampling import Reservoirs, stratum_of
 from batch.plan.feeding import RowNames, is_done
 from batch.plan.opening import Input, asked_of, defaults
 from batch.readers.dialects import Place
-from batch.readers.jsonl import JsonLinesReader, lines_of
-from batch.records import Chunk, Defaults, KeyedChunk, Request, Row
+from batch.readers.jsonl import JsonLinesReader, packs_of
+from batch.records import Chunk, Defaults, KeyedChunk, Request
 from batch.settings import Settings
 from batch.storage import Format, blocks
-from batch.tokens import Share, Tally, count_request, count_texts, upper_bound
-from batch.tokens.bounds import MESSAGE_ROOM, REQUEST_ROOM, text_bound
+from batch.tokens import Alike, Share, Tally, upper_bound
 from batch.tokens.features import extras_of
 
 # What of a row is kept in a sample: its key, where keys were made, and what would be sent.
 Drawn = tuple[str | None, Request]
-
-
-@dataclass(slots=True)
-class Part:
-    """What one model would be asked; `bound` is the most input tokens that it can be billed."""
-
-    share: Share = field(default_factory=Share)
-    bound: int = 0
 
 
 @dataclass(slots=True)
@@ -51,16 +42,16 @@ class Survey:
     answered: int = 0
     duplicates: int = 0
     held_back: int = 0
-    parts: dict[str, Part] = field(default_factory=dict)  # by the model as rows or run name it; few
+    parts: dict[str, Share] = field(default_factory=dict)  # by the model as rows or run name it; few
 
     @property
     def to_send(self) -> int:
         """Return how many rows would be sent."""
-        return sum(part.share.rows for part in self.parts.values())
+        return sum(share.rows for share in self.parts.values())
 
-    def part(self, model: str) -> Part:
+    def share(self, model: str) -> Share:
         """Return what falls to a model."""
-        return self.parts.setdefault(model, Part())
+        return self.parts.setdefault(model, Share())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +73,7 @@ class Pass:
     def survey(self) -> Survey:
         """Read the input once; raises `InputError`, and `UsageError` for a journal that somebody else answered."""
         if self._plain:
-            survey = _ShortPass(self.source, defaults(self.settings)).survey()
-            if len(survey.parts) < 2:  # else lines have to be told apart by model: read once more, the long way
-                return survey
+            return self._short()
         with ExitStack() as stack:
             journal = None
             if self.journal is not None:
@@ -99,6 +88,14 @@ class Pass:
         of_rows = settings.dedupe or settings.max_rows is not None or mapping.needed()
         json_lines = all(item.format is Format.JSON_LINES for item in self.source.files)
         return json_lines and self.journal is None and self.sample is None and not of_rows
+
+    def _short(self) -> Survey:
+        """Read many lines at once."""
+        reader, tally = JsonLinesReader(self.source.files, self.source.mapping), Tally(defaults(self.settings))
+        nowhere = Place(0, "", 1)
+        for item in self.source.files:
+            tally.add_lines(packs_of(blocks(item)), partial(reader.row, nowhere))
+        return Survey(tally.rows + tally.invalid, tally.invalid, parts=tally.shares)
 
 
 class _LongPass:
@@ -163,89 +160,21 @@ class _LongPass:
         return self._journal.states(keys)
 
     def _take(self, wanted: Sequence[Drawn]) -> None:
-        groups: dict[tuple[str, int | None], _Group] = {}
+        groups: dict[tuple[str, bool, int | None], Alike] = {}
         for key, request in wanted:
-            bound = upper_bound(request)
-            model, cap = request.model, request.options.max_tokens
-            self._survey.part(model).bound += bound
-            sample = self._asked.sample
+            share, sample = self._survey.share(request.model), self._asked.sample
             if sample is not None:
-                sample.add((model, stratum_of(bound)), (key, request), 1.0 if self._asked.by_key else bound)
+                bound = upper_bound(request)
+                weight = 1.0 if self._asked.by_key else bound
+                sample.add((request.model, stratum_of(bound)), (key, request), weight)
             texts = [message.text for message in request.messages if message.text is not None]
-            if len(texts) == len(request.messages) and not extras_of(request):
-                groups.setdefault((model, cap), _Group()).add(texts)
-            else:
-                self._survey.part(model).share.add(1, count_request(request), cap)
-        for (model, cap), group in groups.items():
-            self._survey.part(model).share.add(group.rows, count_texts(group.rows, group.texts), cap)
-
-
-@dataclass(slots=True)
-class _Group:
-    """Plain rows of a chunk that ask the same model for answers of the same length."""
-
-    rows: int = 0
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, texts: Sequence[str]) -> None:
-        """Take a row's texts."""
-        self.rows += 1
-        self.texts += texts
-
-
-class _ShortPass:
-    """Line by line, by `Tally`; a line's bytes bound the tokens of its texts, where they all ask one model."""
-
-    def __init__(self, source: Input, known: Defaults) -> None:
-        self._source = source
-        self._known = known
-        self._tally = Tally(known)
-        self._lines = self._bound = self._read_rows = self._read_messages = 0
-
-    def survey(self) -> Survey:
-        """Read every line."""
-        self._tally.add_lines(self._every_line(), self._read)
-        shares = self._tally.shares
-        survey = Survey(self._lines, self._tally.invalid)
-        survey.parts = {model: Part(share) for model, share in shares.items()}
-        rows, messages = (sum(share.counts[index] for share in shares.values()) for index in (0, 1))
-        plain = rows - self._read_rows
-        room = REQUEST_ROOM * plain + MESSAGE_ROOM * (messages - self._read_messages)
-        system = text_bound(self._known.system) * plain if self._known.system else 0
-        for part in survey.parts.values():
-            part.bound = self._bound + room + system
-        return survey
-
-    def _every_line(self) -> Iterator[bytes | int]:
-        for item in self._source.files:
-            for _, line in lines_of(blocks(item)):
-                self._lines += 1
-                self._bound += _line_bound(line)
-                yield line
-
-    def _read(self, line: bytes | int) -> Row:
-        """Read a line as the reader does; what is known of it exactly replaces the bound of its bytes."""
-        row = self._reader.row(Place(0, "", 1), line)
-        self._bound -= _line_bound(line)
-        if row.problem is None:
-            request = self._known.request(row)
-            self._bound += upper_bound(request)
-            self._read_rows += 1
-            self._read_messages += len(request.messages)
-        return row
-
-    @property
-    def _reader(self) -> JsonLinesReader:
-        return JsonLinesReader(self._source.files, self._source.mapping)
-
-
-def _line_bound(line: bytes | int) -> int:
-    """Return a bound of the tokens of a line's texts: JSON only lengthens them, but for its escapes of NFKC's."""
-    if isinstance(line, int):
-        return 0
-    if b"\\u" in line:
-        try:
-            line = encode(parse(line))
-        except NotJson:
-            return 0  # no row
-    return len(line) if line.isascii() else text_bound(line.decode("utf-8", "replace"))
+            if len(texts) < len(request.messages) or extras_of(request):
+                share.add_request(request)
+                continue
+            options = request.options
+            same = (request.model, bool(options.json_object), options.max_tokens)
+            if same not in groups:
+                groups[same] = Alike.of(share, request)
+            groups[same].add(1, texts)
+        for group in groups.values():
+            group.settle()
