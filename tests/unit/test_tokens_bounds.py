@@ -69,13 +69,27 @@ def test_the_quick_ways_to_a_bound_are_exact(texts: list[str]) -> None:
     assert texts_bound(1, texts, weigh_texts(1, texts)) == upper_bound(_request(texts))
 
 
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def test_what_is_taken_for_granted_of_nfkc() -> None:
-    """It leaves ASCII and Cyrillic characters of two bytes alone, and makes of frequent marks nothing longer."""
+    """It leaves ASCII and two-byte Cyrillic alone, makes no frequent mark longer, and composes nothing longer."""
     narrow = [chr(code) for code in (*range(0x80), *range(0x400, 0x480))]
     assert all(unicodedata.is_normalized("NFKC", one + other) for one in narrow for other in narrow)
-    for mark, made in FREQUENT_MARKS.items():
-        assert unicodedata.normalize("NFKC", mark) == made
-        assert len(made.encode()) <= len(mark.encode())
+    seconds = set()
+    for character in map(chr, range(0x110000)):
+        parts = unicodedata.decomposition(character).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            pair = "".join(chr(int(part, 16)) for part in parts)
+            if unicodedata.normalize("NFC", pair) == character:
+                assert _size(character) <= _size(pair)
+                seconds.add(pair[1])
+                assert pair[0] != "."
+    for mark in FREQUENT_MARKS:
+        made = unicodedata.normalize("NFKC", mark)
+        assert _size(made) <= _size(mark)
+        assert made[0] not in seconds
 
 
 def test_json_may_be_written_in_another_way() -> None:
