@@ -50,18 +50,25 @@ def command(
     really sends N rows of all lengths under the caps of a run; they are journaled, and the run
     afterwards does not buy them again.
 
-    --json prints one object: event "estimate"; files; rows (total, valid, invalid, answered,
-    duplicates, held_back, to_send); input_tokens and completion_tokens (low, expected, high,
-    grade, basis); models; modes by name, each with cost (a list by currency: low, expected,
-    high, at_most as decimal text; null where a price is unknown), unpriced, prices_dated,
-    seconds (low, expected, high), latency_s, binding_limit, done_at, deadline, deadline_from,
-    in_time, rows_left, needed; latency_basis; caps; exact; pilot. -q prints one line.
+    With --mode both and --stop-at or --max-duration it also says how a run would divide the rows,
+    and what that costs. Requests of earlier runs that the windows of a limit still hold count,
+    where the journal of -o OUT knows of them.
+
+    --json prints one object: event "estimate"; files; mode (of the run); rows (total, valid,
+    invalid, answered, duplicates, held_back, to_send); input_tokens and completion_tokens (low,
+    expected, high, grade, basis); models; modes by name (sync, async; both only as above), each
+    with cost (a list by currency: low, expected, high, at_most as decimal text; null where a
+    price is unknown), unpriced, rows (how many are sent in each mode), prices_dated, seconds
+    (low, expected, high), latency_s, binding_limit, done_at, deadline, deadline_from, in_time,
+    rows_left, needed, used (a list: limit, requests of earlier runs); latency_basis; caps; exact;
+    pilot. -q prints one line, of the run's mode.
 
     \b
     Examples:
       chatbatch estimate tickets.jsonl --max-tokens 500
       chatbatch estimate reviews.parquet --prompt-column text --calibrate last-week.parquet
       chatbatch estimate tickets.jsonl -o answers.parquet --pilot 50 --stop-at 07:30
+      chatbatch estimate tickets.jsonl --mode both --stop-at 07:00
     """
     from batch.cli.forecast import show_estimate
     from batch.parsing import home_expanded

@@ -13,6 +13,7 @@ from batch.plan.estimation.estimates import Asked, CapOutlook, Cost, Estimate, M
 from batch.plan.estimation.schedule import Schedule
 from batch.pricing import money, short_name
 
+_NO_DEADLINE = "needs to know by when: set --stop-at or --max-duration"
 _SET_PRICE = "set --price-input and --price-output, or state it in a file for --prices"
 
 
@@ -34,7 +35,7 @@ def estimate_lines(estimate: Estimate) -> list[str]:
         *_rows_lines(estimate),
         *_token_lines(estimate),
         *_model_lines(estimate.models),
-        *_cost_lines(estimate.modes),
+        *_cost_lines(estimate),
         *_time_lines(estimate),
         *_cap_lines(estimate.caps),
     ]
@@ -42,7 +43,7 @@ def estimate_lines(estimate: Estimate) -> list[str]:
 
 def _one_line(estimate: Estimate) -> str:
     given, taken = estimate.input.span.expected, estimate.completion.span.expected
-    mode = estimate.modes[0]
+    mode = estimate.own
     cost = " and ".join(f"{money(item.expected, item.currency)}" for item in mode.costs) or "0"
     return (
         f"{estimate.rows.to_send:,} rows, {given:,} tokens in, {taken:,} out; {mode.mode}: "
@@ -91,7 +92,8 @@ def _model_lines(models: Sequence[ModelTokens]) -> Iterator[str]:
         yield f"{'':10}{item.rows:>18,}{item.input.expected:>18,}{item.completion.expected:>18,}"
 
 
-def _cost_lines(modes: Sequence[Mode]) -> Iterator[str]:
+def _cost_lines(estimate: Estimate) -> Iterator[str]:
+    modes = estimate.modes
     yield f"{'Cost':<10}{'low':>18}{'expected':>18}{'high':>18}{'at most':>18}"
     for mode in modes:
         if not mode.is_known:
@@ -102,6 +104,8 @@ def _cost_lines(modes: Sequence[Mode]) -> Iterator[str]:
             yield f"  {mode.mode:<8}" + "".join(f"{money(amount, cost.currency):>18}" for amount in amounts)
         if mode.is_known and not mode.costs:
             yield f"  {mode.mode:<8}nothing to pay for"
+    if estimate.mode != estimate.own.mode:
+        yield f"  {estimate.mode:<8}{_NO_DEADLINE}"
     if dates := [mode.dated for mode in modes if mode.dated]:
         yield f"  prices as of {min(dates)}; chatbatch prices shows them"
 
@@ -113,6 +117,12 @@ def _time_lines(estimate: Estimate) -> Iterator[str]:
         low, expected, high = (hours(seconds) for seconds in schedule.seconds)
         span = expected if low == high else f"{expected} ({low} to {high})"
         yield f"  {mode.mode:<8}{span}, bound by {schedule.binding}"
+        if len(mode.rows) > 1:
+            parts = [f"{count:,} rows {name}" for name, count in mode.rows.items()]
+            parts += [f"{schedule.left:,} left, whose cost is not counted"] if schedule.left else []
+            yield f"          {', '.join(parts)}"
+        for limit, count in schedule.used:
+            yield f"          earlier runs have used {count:,} of {limit}"
         yield f"          {_verdict(schedule)}"
     yield f"  an answer takes {estimate.latency_basis}" if estimate.rows.to_send else "  nothing to send"
 
@@ -171,6 +181,7 @@ def estimate_fields(estimate: Estimate) -> JsonObject:
     rows = estimate.rows
     return {
         "files": list(estimate.files),
+        "mode": estimate.mode,
         "rows": {
             "total": rows.total,
             "valid": rows.valid,
@@ -216,6 +227,7 @@ def _mode(mode: Mode) -> JsonObject:
     return {
         "cost": costs if mode.is_known else None,
         "unpriced": list(mode.unpriced),
+        "rows": dict(mode.rows),
         "prices_dated": mode.dated or None,
         "seconds": dict(zip(("low", "expected", "high"), schedule.seconds, strict=True)),
         "latency_s": schedule.latency_s,
@@ -226,6 +238,7 @@ def _mode(mode: Mode) -> JsonObject:
         "in_time": schedule.in_time,
         "rows_left": schedule.left,
         "needed": schedule.needed or None,
+        "used": [{"limit": limit, "requests": count} for limit, count in schedule.used],
     }
 
 

@@ -13,8 +13,8 @@ from e2e.harness import SAMPLES, SECRET, Shell, billed, chat, requests, run_cli,
 from batch.emulator import Config, background
 
 KEYS = {
-    "event", "files", "rows", "input_tokens", "completion_tokens", "models", "modes", "latency_basis", "caps",
-    "exact", "pilot",
+    "event", "files", "mode", "rows", "input_tokens", "completion_tokens", "models", "modes", "latency_basis",
+    "caps", "exact", "pilot",
 }  # fmt: skip
 
 
@@ -58,6 +58,8 @@ def test_the_quiet_line(shell: Shell) -> None:
     (line,) = shell("estimate", SAMPLES / "support.jsonl", "-q").stdout.splitlines()
     assert line.startswith("120 rows, ")
     assert "RUB" in line
+    (line,) = shell("estimate", SAMPLES / "support.jsonl", "-q", "--mode", "async").stdout.splitlines()
+    assert "out; async: " in line
 
 
 def test_both_ways_of_reading_count_alike(shell: Shell, tmp_path: Path) -> None:
@@ -140,6 +142,41 @@ def test_too_late(shell: Shell, tmp_path: Path) -> None:
     assert "in time for" in said
     assert "no, 980 rows would be left" in said or "no, 990 rows would be left" in said
     assert "--max-duration" in said
+
+
+def test_both_modes(shell: Shell, tmp_path: Path) -> None:
+    """--mode both says with a deadline how rows are divided and what that costs, and without one what it needs."""
+    rows = write_chats(tmp_path / "in.jsonl", 300)
+    words = [rows, "--mode", "both", "--async-limit", "100/h"]
+    told = _told(shell, *words, "--max-duration", "90m")
+    both = _mode(told, "both")
+    assert both["rows"] == {"sync": 110, "async": 190}
+    assert (both["in_time"], told["mode"]) == (True, "both")
+    said = shell("estimate", *words, "--max-duration", "90m").stdout
+    assert "110 rows sync, 190 rows async" in said
+    assert "both: " in shell("estimate", *words, "--max-duration", "90m", "-q").stdout
+    assert set(_told(shell, *words)["modes"]) == {"sync", "async"}
+    assert "set --stop-at or --max-duration" in shell("estimate", *words).stdout
+    late = shell("estimate", *words, "--limit", "50/h", "--max-duration", "30m").stdout
+    assert "50 rows sync, 100 rows async, 150 left, whose cost is not counted" in late
+
+
+def test_what_was_sent_in_this_hour_counts(shell: Shell, tmp_path: Path) -> None:
+    """Requests of earlier runs take places of the hour's window: what is left waits until they are free again."""
+    rows, output = write_chats(tmp_path / "in.jsonl", 50), tmp_path / "out.parquet"
+    flags = ["-o", output, "--limit", "40/h"]
+    with background() as service:
+        ran = shell("run", rows, *flags, "--max-rows", 30, "--base-url", service.base_url)
+    assert ran.code == 8
+    fresh = _mode(_told(shell, rows, "--max-rows", 20, "--limit", "40/h"), "sync")
+    assert (fresh["used"], fresh["binding_limit"]) == ([], "10 requests at once")
+    after = _mode(_told(shell, rows, *flags), "sync")
+    assert after["used"] == [{"limit": "40/h", "requests": 30}]
+    assert 3500 < after["seconds"]["expected"] < 3700  # type: ignore[index]
+    assert after["binding_limit"] == "40/h"
+    assert _mode(_told(shell, rows, *flags), "async")["used"] == []
+    assert "earlier runs have used 30 of 40/h" in shell("estimate", rows, *flags).stdout
+    assert "earlier runs have used 30 of 40/h" in shell("run", rows, *flags, "-n").stdout
 
 
 def test_standard_input(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from batch import pricing
 from batch.accounts import CONTEXT_TOKENS, Accounts
 from batch.budget import Caps, Sum
-from batch.parsing import Money
+from batch.parsing import Money, RateLimit
 from batch.plan.estimation.estimates import (
     ASSUMED,
     CALIBRATED,
@@ -23,15 +23,13 @@ from batch.plan.estimation.estimates import (
     Span,
 )
 from batch.plan.estimation.learning import Learned
+from batch.plan.estimation.modes import Beginning, cost_of, latency_of, project_modes
 from batch.plan.estimation.projecting import (
     Basis,
     by_model,
-    cost_of,
-    latency_of,
     project_answers,
     project_caps,
     project_input,
-    project_modes,
 )
 from batch.plan.estimation.sampling import RatioEstimate
 from batch.plan.estimation.schedule import Deadline
@@ -44,6 +42,7 @@ from batch.tokens import Estimator, Share, count_request
 LITE = "yandexgpt-lite"
 HELLO = Request(LITE, (Message("user", "Where is my parcel?"),), Options())
 NOW = 1_750_000_000.0
+TONIGHT = Beginning(NOW, Deadline(NOW + 60, "x"), 10)
 
 
 def _accounts(caps: Caps | None = None, **settings: object) -> Accounts:
@@ -158,7 +157,7 @@ def test_a_cost_by_hand(price: Price, expected: str, most: str) -> None:
 def test_an_unknown_price_is_no_zero() -> None:
     """A model without a price leaves the mode's cost unknown, and is named; the other mode stays known."""
     models = [ModelTokens("llama-9", 1, Span(1, 1, 1), Span(1, 1, 1), 1, 1)]
-    modes = project_modes(models, _basis(), 10, Deadline(NOW + 60, "x"), NOW)
+    modes = project_modes(models, _basis(), TONIGHT)
     assert [(mode.is_known, mode.costs, mode.unpriced) for mode in modes] == [(False, [], ["llama-9"])] * 2
 
 
@@ -167,10 +166,63 @@ def test_both_modes_side_by_side() -> None:
     basis = _basis(answer_tokens=100)
     survey = _survey(1000)
     models = by_model(survey, project_input(survey, basis)[0], project_answers(survey, basis)[0])
-    sync, deferred = project_modes(models, basis, 10, Deadline(NOW + 60, "x"), NOW)
+    sync, deferred = project_modes(models, basis, TONIGHT)
     assert sync.costs[0].expected == pytest.approx(2 * deferred.costs[0].expected, rel=Decimal("0.01"))
     assert models[0].most_completion == 1000 * (CONTEXT_TOKENS + 1)
     assert sync.schedule.binding == "10 requests at once"
+
+
+def _both(rows: int, hours: float, **settings: object) -> list[Mode]:
+    known = {"mode": "both", "async_limit": (RateLimit(1000, 3600),), **settings}
+    chosen = Settings(**known)  # type: ignore[arg-type]
+    basis, survey = _basis(chosen, answer_tokens=100), _survey(rows)
+    models = by_model(survey, project_input(survey, basis)[0], project_answers(survey, basis)[0])
+    return project_modes(models, basis, Beginning(NOW, Deadline(NOW + hours * 3600, "--stop-at 07:00"), 10))
+
+
+def test_both_modes_at_once() -> None:
+    """What the windows of operations let through in time costs half; the bound is that of the dearer mode."""
+    sync, deferred, both = _both(4000, 2.5)
+    assert dict(both.rows) == {"sync": 4000 - 2850, "async": 2850}
+    share = Decimal(2850) / 4000
+    expected = sync.costs[0].expected * (1 - share) + deferred.costs[0].expected * share
+    assert both.costs[0].expected == pytest.approx(expected, abs=Decimal("0.000002"))
+    assert both.costs[0].most == sync.costs[0].most
+    assert both.schedule.in_time
+    assert not deferred.schedule.in_time
+    assert both.schedule.binding == "1,000/h (async) and 10 requests at once (sync)"
+
+
+def test_both_modes_where_one_is_enough() -> None:
+    """Where the cheap mode does everything in time, nothing else is asked, and the cost is its own."""
+    _, deferred, both = _both(2800, 2.5)
+    assert dict(both.rows) == {"sync": 0, "async": 2800}
+    assert both.costs[0].expected == deferred.costs[0].expected
+    nothing = project_modes([], _basis(Settings(mode="both")), TONIGHT)[-1]
+    assert (nothing.mode, dict(nothing.rows), nothing.costs) == ("both", {"sync": 0, "async": 0}, [])
+    assert nothing.schedule.in_time
+
+
+def test_both_modes_that_are_not_enough() -> None:
+    """Rows that neither mode does in time are left and cost nothing; a cap is held against all of them."""
+    sync, _, both = _both(20_000, 1.0, limit=(RateLimit(600, 3600),))
+    assert dict(both.rows) == {"sync": 600, "async": 1000}
+    assert (both.schedule.left, both.schedule.needed) == (18_400, "19,000/h (sync)")
+    assert both.costs[0].expected < sync.costs[0].expected / 10
+    accounts = _accounts(Caps(cost=Money(Decimal(100), "RUB")))
+    models = [ModelTokens(LITE, 20_000, Span(1, 1, 1), Span(1, 1, 1), 1, 1)]
+    outlook = project_caps(models, both, accounts, Sum())[0]
+    per_row, worst = both.costs[0].expected / 1600, both.costs[0].most / 20_000
+    assert outlook.rows.expected == pytest.approx(int((100 - worst) / per_row) + 1, abs=1)
+
+
+@pytest.mark.parametrize("deadline", [Deadline(NOW + 3600, "the next morning", is_set=False), None])
+def test_both_modes_need_a_deadline(deadline: Deadline | None) -> None:
+    """Without a deadline of the run's own, and for a run in one mode, nothing is divided."""
+    mode = "sync" if deadline is None else "both"
+    beginning = Beginning(NOW, deadline or Deadline(NOW + 3600, "--max-duration"), 10)
+    modes = project_modes([], _basis(Settings(mode=mode)), beginning)
+    assert [item.mode for item in modes] == ["sync", "async"]
 
 
 def test_how_long_an_answer_takes() -> None:
@@ -184,7 +236,7 @@ def test_how_long_an_answer_takes() -> None:
 def _capped(caps: Caps, spent: Sum) -> tuple[Span, bool]:
     models = [ModelTokens(LITE, 100, Span(500, 1000, 2000), Span(500, 1000, 2000), 5000, 5000)]
     accounts = _accounts(caps)
-    mode: Mode = project_modes(models, _basis(accounts=accounts), 10, Deadline(NOW, "x"), NOW)[0]
+    mode: Mode = project_modes(models, _basis(accounts=accounts), TONIGHT)[0]
     outlook = project_caps(models, mode, accounts, spent)[0]
     return outlook.rows, outlook.suffices
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from batch.limits.windows import WINDOW_MARGIN
+from batch.limits.windows import WINDOW_MARGIN, Window
 from batch.parsing import Bounds, RateLimit
-from batch.plan.estimation.schedule import Deadline, Quotas, scheduled
+from batch.plan.estimation.schedule import BothModes, Deadline, Earlier, Quotas, scheduled, span_of
 from batch.providers.yandex import SUBMISSIONS as ASYNC_RATES
 from batch.settings import Settings
 
@@ -77,5 +79,76 @@ def test_the_deadline() -> None:
     morning = Deadline.of(Settings(), NOW)
     assert morning.name == "the next morning"
     assert 0 < morning.at - NOW <= 86400
+    assert not morning.is_set
     both = Deadline.of(Settings(max_duration=60.0, stop_at=(8, 0)), NOW)
     assert both == Deadline(NOW + 60, "--max-duration")
+
+
+def test_an_hour_that_is_used_up() -> None:
+    """5,000 submissions of twenty minutes ago fill the hour: the next ones leave when it is over, ten a second."""
+    quotas = Quotas("async", None, ASYNC_RATES, {3600: [(1200.0, 5000)]})
+    assert quotas.seconds(1, 4.0) == pytest.approx(3600 * SPAN - 1200 + SPAN / 10 + 4)
+    assert quotas.seconds(5000, 4.0) == pytest.approx(3600 * SPAN - 1200 + 500 * SPAN + 4)
+    assert quotas.seconds(5001, 4.0) == pytest.approx(2 * 3600 * SPAN - 1200 + SPAN / 10 + 4)
+    assert quotas.binding(10, 4.0)[0] == "5,000/h"
+    assert quotas.used == [("5,000/h", 5000)]
+
+
+def test_what_is_needed_counts_what_was_used() -> None:
+    """With 80 of 100 an hour used just now, 50 more rows within the hour need 130 an hour."""
+    quotas = Quotas("sync", 100, (RateLimit(100, 3600),), {3600: [(1.0, 80)]})
+    assert quotas.needed(50, 1.0, 1800) == "130/h"
+    assert quotas.done_within(1800, 50, 1.0) == 20
+
+
+def _leaves(rates: list[RateLimit], earlier: Earlier, rows: int) -> float:
+    """Return when the last row leaves, from windows as a run keeps them."""
+    windows = [Window.of(rate) for rate in rates]
+    for window in windows:
+        for ago, count in earlier.get(window.seconds, ()):
+            window.take(-ago, count)
+    now = 0.0
+    for _ in range(rows):
+        now = max(window.free_at(now) for window in windows)
+        for window in windows:
+            window.take(now)
+    return now
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_windows_of_a_run_say_the_same(seed: int) -> None:
+    """Whatever was sent before, and with one window or two, the last row leaves when a run's windows let it."""
+    chance = random.Random(seed)
+    rates = [RateLimit(chance.randint(20, 200), 3600), RateLimit(chance.randint(5, 40), 60)][: 1 + seed % 2]
+    left, before = rates[0].count, []
+    for ago in sorted((chance.uniform(0, 3600) for _ in range(seed % 7)), reverse=True):
+        count = min(left, chance.randint(1, rates[0].count // 3))
+        left -= count
+        before += [(ago, count)] if count else []
+    minute = [(ago, min(count, rates[-1].count)) for ago, count in before if ago < 60]
+    earlier, rows = {3600: before, 60: minute}, chance.randint(1, 600)
+    said = Quotas("sync", None, rates, earlier).seconds(rows, 0.0)
+    assert said == pytest.approx(_leaves(rates, earlier, rows), rel=0.06, abs=4)
+
+
+def test_a_limit_that_is_lower_than_what_was_sent() -> None:
+    """Of 30 requests under an older limit the 20 oldest free no place of a limit of 10."""
+    rate = RateLimit(10, 3600)
+    quotas = Quotas("sync", None, (rate,), {3600: [(3000.0, 20), (1000.0, 10)]})
+    assert quotas.seconds(1, 0.0) == pytest.approx(span_of(rate) - 1000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "hours", "parts"),
+    [
+        (900, 1.0, (900, 0, 0)),  # the window does all of it
+        (1200, 1.0, (950, 250, 0)),  # and is counted on for 95 %
+        (30_000, 1.0, (1000, 17_990, 11_010)),  # all that both can
+        (100, 0.01, (0, 100, 0)),  # nothing that is submitted now would be done
+    ],
+)
+def test_how_both_modes_divide_the_rows(rows: int, hours: float, parts: tuple[int, int, int]) -> None:
+    """As a run divides them: the cheap mode for what it will do in time, the other for the rest."""
+    both = BothModes(Quotas("async", None, (RateLimit(1000, 3600),)), TEN)
+    found = both.divided(rows, 2.0, hours * 3600)
+    assert (found.deferred, found.at_once, found.left) == parts

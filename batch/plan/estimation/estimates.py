@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -68,10 +68,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One mode beside the other: what it would cost and how long it would take.
+    """One mode beside the other, or both at once: what it would cost and how long it would take.
 
     `unpriced` are the models without a price in it; where there are any, `costs` hold only the others.
-    `dated` says when the prices were stated.
+    `dated` says when the prices were stated; `rows` how many each mode would send.
     """
 
     mode: str
@@ -79,6 +79,7 @@ class Mode:
     unpriced: Sequence[str]
     dated: str
     schedule: Schedule
+    rows: Mapping[str, int]
 
     @property
     def is_known(self) -> bool:
@@ -112,9 +113,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Everything that an estimate says; `emulated` numbers are of the emulator's own tokenizer."""
+    """Everything that an estimate says; `mode` is how the run would ask."""
 
     files: Sequence[str]
+    mode: str
     rows: Rows
     input: Tokens
     completion: Tokens
@@ -124,3 +126,13 @@ class Estimate:
     latency_basis: str
     exact: Asked | None
     pilot: Asked | None
+
+    @property
+    def own(self) -> Mode:
+        """Return the mode of the run; the synchronous one where both would be used, and nobody said until when."""
+        return own_mode(self.modes, self.mode)
+
+
+def own_mode(modes: Sequence[Mode], name: str) -> Mode:
+    """Return the mode of this name, or the first one."""
+    return next((mode for mode in modes if mode.mode == name), modes[0])

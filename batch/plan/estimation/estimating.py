@@ -17,26 +17,21 @@ from batch.budget import Sum
 from batch.clock import Clock
 from batch.events import News
 from batch.journal import Records
+from batch.parsing import RateLimit
 from batch.plan.accounting import open_accounts
 from batch.plan.estimation import piloting
-from batch.plan.estimation.estimates import Asked, Estimate, Rows
+from batch.plan.estimation.estimates import Asked, Estimate, Rows, own_mode
 from batch.plan.estimation.learning import Learned, learn_from
-from batch.plan.estimation.projecting import (
-    Basis,
-    by_model,
-    latency_basis,
-    project_answers,
-    project_caps,
-    project_input,
-    project_modes,
-)
+from batch.plan.estimation.modes import Beginning, latency_basis, project_modes
+from batch.plan.estimation.projecting import Basis, by_model, project_answers, project_caps, project_input
 from batch.plan.estimation.sampling import Measured, RatioEstimate, Reservoirs, ratio_estimate
-from batch.plan.estimation.schedule import Deadline
+from batch.plan.estimation.schedule import Deadline, Earlier, rates_of, span_of
 from batch.plan.estimation.surveying import Drawn, Pass, Survey
 from batch.plan.estimation.tokenizing import count_exactly
 from batch.plan.feeding import RowNames
 from batch.plan.job import Ticker
 from batch.plan.opening import Access, Input, Paths, find_access, open_input
+from batch.pricing import MODES
 from batch.providers import check_model, models_of
 from batch.providers.yandex import CONCURRENT_GENERATIONS
 from batch.records import Status
@@ -45,6 +40,8 @@ from batch.storage import STANDARD_INPUT
 
 # Fewer rows of a stratum than this say nothing of how far they differ.
 _LEAST_OF_STRATUM = 2
+# Requests of earlier runs are counted in slices of their window, of which there are so many.
+_SLICES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +187,13 @@ class _Work:
         spans_out, taken = project_answers(survey, basis)
         models = by_model(survey, spans_in, spans_out)
         deadline = Deadline.of(self.settings, now)
-        modes = project_modes(models, basis, CONCURRENT_GENERATIONS, deadline, now)
-        own = next((mode for mode in modes if mode.mode == self.settings.mode), modes[0])
+        beginning = Beginning(now, deadline, CONCURRENT_GENERATIONS, self._earlier(now))
+        modes = project_modes(models, basis, beginning)
+        own = own_mode(modes, self.settings.mode)
         caps = project_caps(models, own, self.accounts, self._spent())
         return Estimate(
             [item.name for item in self.source.files],
+            self.settings.mode,
             _rows(survey),
             given,
             taken,
@@ -206,11 +205,28 @@ class _Work:
             pilot,
         )
 
+    def _earlier(self, now: float) -> dict[str, Earlier]:
+        """Return by mode what earlier runs sent that its windows still hold, as the run would find it."""
+        if self.journal is None or not self.journal.exists():
+            return {}
+        with closing(Records.open(self.journal)) as journal:
+            return {mode: _sent(journal, mode, rates_of(self.settings, mode), now) for mode in MODES}
+
     def _spent(self) -> Sum:
         if not self.accounts.caps.any or self.journal is None or not self.journal.exists():
             return Sum()
         with closing(Records.open(self.journal)) as journal:
             return self.accounts.earlier(journal.spending())
+
+
+def _sent(journal: Records, mode: str, rates: Sequence[RateLimit], now: float) -> Earlier:
+    """Return what was sent in a mode; what its windows of a second hold is over before anything is sent."""
+    sent = {}
+    for rate in rates:
+        if rate.seconds > 1:
+            found = journal.sent_since(now - span_of(rate), rate.seconds / _SLICES, mode)
+            sent[rate.seconds] = [(max(0.0, now - at), count) for at, count in found]
+    return sent
 
 
 def _rows(survey: Survey) -> Rows:

@@ -1,7 +1,6 @@
-"""From what a pass has counted to what a run would take: tokens, money, hours, and whether the caps suffice.
+"""From what a pass has counted to what a run would take: tokens in and out, and whether the caps suffice.
 
-Pure: nothing is read and nobody is asked. Money is decimal; a model without a price makes its mode's cost
-unknown and never zero.
+Pure: nothing is read and nobody is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
 
 from batch.accounts import CONTEXT_TOKENS, UNSEEN_TOKENS, Accounts
 from batch.budget import Sum, plain
@@ -31,18 +29,14 @@ from batch.plan.estimation.estimates import (
 )
 from batch.plan.estimation.learning import ENOUGH_ANSWERS, Learned
 from batch.plan.estimation.sampling import RatioEstimate
-from batch.plan.estimation.schedule import FIRST_TOKEN_S, TOKENS_PER_S, Deadline, Quotas, Schedule, scheduled
 from batch.plan.estimation.surveying import Survey
 from batch.plan.reckoning import USUAL_ANSWER
-from batch.pricing import MODES, Price
 from batch.settings import Settings
 from batch.tokens import Share
 
 # Answers where nothing is known of them: a label or a short sentence; two paragraphs; and the longest that the
 # service long allowed (`maxTokens` was at most 2,000). They are assumptions, and said to be.
 SHORT_ANSWER, LONG_ANSWER = 50.0, 2000.0
-# The output column `cost` has so many decimals, and each row is rounded up to them.
-_LEAST_MONEY = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +133,7 @@ def project_answers(survey: Survey, basis: Basis) -> tuple[dict[str, Span], Toke
     for model, share in survey.parts.items():
         low, expected, high = (round(_capped(share, each)) for each in answer_lengths(model, basis))
         spans[model] = Span(min(low, expected), expected, max(high, expected))
-    total = _sum(spans.values())
+    total = sum_of(spans.values())
     return spans, Tokens(total, *_answers_basis(basis))
 
 
@@ -180,107 +174,11 @@ def by_model(survey: Survey, given: Mapping[str, Span], taken: Mapping[str, Span
     return lines
 
 
-def project_modes(
-    models: Sequence[ModelTokens], basis: Basis, granted: int, deadline: Deadline, now: float
-) -> list[Mode]:
-    """Return every mode with its cost and its hours; `now` in seconds since 1970."""
-    rows = sum(item.rows for item in models)
-    latencies = latency_of(models, basis)
-    modes = []
-    for mode in MODES:
-        schedule = scheduled(Quotas.of(basis.settings, mode, granted), rows, latencies, deadline, now)
-        modes.append(_mode(mode, models, basis, schedule))
-    return modes
-
-
-def latency_of(models: Sequence[ModelTokens], basis: Basis) -> tuple[float, float, float]:
-    """Return the seconds that an answer takes: as measured, else by its expected length."""
-    measured = basis.learned.pooled.latency
-    if basis.answers_known and measured.count > 1:
-        return max(0.0, measured.mean - measured.half_width), measured.mean, measured.mean + measured.half_width
-    rows = max(1, sum(item.rows for item in models))
-    tokens = _sum(item.completion for item in models)
-    low, expected, high = (
-        FIRST_TOKEN_S + count / rows / TOKENS_PER_S for count in (tokens.low, tokens.expected, tokens.high)
-    )
-    return low, expected, high
-
-
-def latency_basis(models: Sequence[ModelTokens], basis: Basis) -> str:
-    """Return where the seconds of an answer come from, as a sentence."""
-    low, expected, high = latency_of(models, basis)
-    if basis.answers_known and basis.learned.pooled.latency.count > 1:
-        return f"{expected:,.2f} s, measured on {basis.learned.pooled.latency.count:,} rows"
-    return (
-        f"{expected:,.1f} s ({low:,.1f} to {high:,.1f}), assumed: {FIRST_TOKEN_S} s and "
-        f"{TOKENS_PER_S:.0f} tokens a second"
-    )
-
-
-def _mode(mode: str, models: Sequence[ModelTokens], basis: Basis, schedule: Schedule) -> Mode:
-    costs: dict[str, Cost] = {}
-    unpriced, dates = [], set()
-    for item in models:
-        price = basis.accounts.price(item.model, mode)
-        if price is None:
-            unpriced.append(item.model)
-            continue
-        dates.add(price.dated)
-        cost = cost_of(item, price)
-        known = costs.get(price.currency)
-        costs[price.currency] = _added(known, cost) if known else cost
-    return Mode(mode, list(costs.values()), unpriced, min(dates - {""}, default=""), schedule)
-
-
-def cost_of(item: ModelTokens, price: Price) -> Cost:
-    """Return what one model's rows cost; each row is rounded up by itself, which is added on average."""
-    usual, most = _rounding(price)
-    given, taken = item.input, item.completion
-    low, expected, high = (
-        price.cost(tokens_in, tokens_out) + usual * item.rows
-        for tokens_in, tokens_out in (
-            (given.low, taken.low),
-            (given.expected, taken.expected),
-            (given.high, taken.high),
-        )
-    )
-    bound = price.cost(item.most_input, item.most_completion) + most * item.rows
-    return Cost(price.currency, low, min(expected, bound), min(high, bound), bound)
-
-
-def _rounding(price: Price) -> tuple[Decimal, Decimal]:
-    """Return what rounding a row up to whole units adds to it: on average, and at most.
-
-    Where tokens count for whole units it adds nothing; for n-ths of one, the n remainders are equally likely.
-    """
-    per_token = [Fraction(figure) / 1000 for figure in (price.input, price.output)]
-    grain = Fraction(price.unit) if price.unit else _LEAST_MONEY
-    parts = math.lcm(*((figure / grain).denominator for figure in per_token))
-    most = grain * (parts - 1) / parts
-    if price.unit and (grain / _LEAST_MONEY).denominator != 1:
-        most += _LEAST_MONEY
-    return _decimal(most / 2), _decimal(most)
-
-
-def _decimal(value: Fraction) -> Decimal:
-    return Decimal(value.numerator) / Decimal(value.denominator)
-
-
-def _added(one: Cost, other: Cost) -> Cost:
-    return Cost(
-        one.currency,
-        one.low + other.low,
-        one.expected + other.expected,
-        one.high + other.high,
-        one.most + other.most,
-    )
-
-
 def project_caps(models: Sequence[ModelTokens], mode: Mode, accounts: Accounts, spent: Sum) -> list[CapOutlook]:
     """Return how far the caps on tokens and money reach, after what earlier runs have spent."""
     rows, caps, outlooks = sum(item.rows for item in models), accounts.caps, []
     if caps.tokens is not None:
-        total = _sum([*(item.input for item in models), *(item.completion for item in models)])
+        total = sum_of([*(item.input for item in models), *(item.completion for item in models)])
         most = sum(item.most_input + item.most_completion for item in models)
         left = max(0, caps.tokens - spent.tokens)
         fits = _fitting(
@@ -290,10 +188,15 @@ def project_caps(models: Sequence[ModelTokens], mode: Mode, accounts: Accounts, 
     cost = next((item for item in mode.costs if caps.cost and item.currency == caps.cost.currency), None)
     if caps.cost is not None and (cost is not None or not rows):
         money = max(Decimal(0), caps.cost.amount - spent.cost)
-        needs = (cost.low, cost.expected, cost.high, cost.most) if cost else (Decimal(0),) * 4
+        needs = _needs(cost, rows, sum(mode.rows.values())) if cost else (Decimal(0),) * 4
         fits = _fitting(money, rows, needs)
         outlooks.append(CapOutlook(f"--max-cost {caps.cost}", f"{plain(money)} {caps.cost.currency}", fits, rows))
     return outlooks
+
+
+def _needs(cost: Cost, rows: int, sent: int) -> tuple[Decimal, ...]:
+    """Return what all rows need where the cost is that of the rows that would be sent in time."""
+    return (*(amount * rows / sent for amount in (cost.low, cost.expected, cost.high)), cost.most)
 
 
 def _fitting(left: Decimal, rows: int, needs: tuple[Decimal, ...]) -> Span:
@@ -312,7 +215,8 @@ def _rows_within(left: Decimal, rows: int, total: Decimal, worst: Decimal) -> in
     return min(rows, int((left - worst) * rows / total) + 1)
 
 
-def _sum(spans: Iterable[Span]) -> Span:
+def sum_of(spans: Iterable[Span]) -> Span:
+    """Return spans added up."""
     low, expected, high = 0, 0, 0
     for span in spans:
         low, expected, high = low + span.low, expected + span.expected, high + span.high
