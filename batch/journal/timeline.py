@@ -52,8 +52,24 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """When a run ended, or was last heard of, and how long it waited for an answer (None: for ever)."""
+
+    run: int
+    until: float
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Underway:
-    """Requests in flight in one slice, on average and at its end; only those whose reply came are known to end."""
+    """Requests in flight in one slice, on average and at its end.
+
+    Exact where a reply was kept, or where the row failed for good. Of other requests the journal has no time of
+    their end. A time-out took as long as the run waits; a connection that broke is taken to have lasted as long as
+    answers did on average; neither longer than until the row was asked again. Where nobody saw the end, it was in
+    flight until the run was last heard of. Refusals and errors that the service stated are taken to have come at
+    once, so there may have been a few more than this.
+    """
 
     slice: int
     mean: float
@@ -179,9 +195,12 @@ class Timeline(Inspection):
             for code, outcome, *numbers in found
         ]
 
-    def underway(self, width: float) -> list[Underway]:
+    def underway(self, width: float, runs: Sequence[RunEnd]) -> list[Underway]:
         """Return requests in flight by slice, on average; slices in which none began or ended are left out."""
-        found = self._all(_UNDERWAY, (width,))
+        if not runs:
+            return []
+        values = [value for run in runs for value in (run.run, run.until, run.timeout_s)]
+        found = self._all(_UNDERWAY.replace("$RUNS", ",".join(["(?,?,?)"] * len(runs))), (width, *values))
         level, seen = 0, []
         for at, step, weighted in found:
             mean, level = level + float(str(weighted)) / width, level + as_int(step)
@@ -252,17 +271,36 @@ _NOTABLE = (
 )
 # Each request begins and ends: a step up and one down, each weighted by what is left of its slice.
 _UNDERWAY = """
-WITH replied (began, ended) AS (
+WITH width (s) AS (VALUES (?)), ends (run, until, timeout_s) AS (VALUES $RUNS), usual (s) AS (
+    SELECT avg(latency_s) FROM results WHERE status = 'ok'
+), silent AS (
+    SELECT a.sent_at AS began, a.outcome, a.error_code, r.finished_at, ends.until,
+    coalesce(ends.timeout_s, 9e9) AS timeout_s, coalesce((
+        SELECT min(b.sent_at) FROM attempts b WHERE b.row_key = a.row_key AND b.attempt > a.attempt
+    ), 9e99) AS again
+    FROM attempts a JOIN ends USING (run) LEFT JOIN receipts c USING (attempt)
+    LEFT JOIN results r ON r.row_key = a.row_key AND r.attempt = a.attempt AND r.status = 'failed'
+    WHERE c.attempt IS NULL AND a.operation_id IS NULL AND a.outcome IS NOT 'answered'
+), sent (began, ended) AS (
     SELECT finished_at - latency_s, finished_at FROM results WHERE status = 'ok' AND latency_s IS NOT NULL
     UNION ALL
     SELECT c.received_at - c.latency_s, c.received_at FROM attempts a JOIN receipts c USING (attempt)
     WHERE a.outcome <> 'answered'
+    UNION ALL
+    SELECT began, CASE
+        WHEN outcome IS NULL OR outcome = 'unknown' THEN max(began, min(until, began + timeout_s))
+        WHEN finished_at IS NOT NULL THEN max(began, finished_at)
+        WHEN error_code = 'READ_TIMEOUT' THEN min(began + timeout_s, again)
+        WHEN error_code IN ('CONNECTION_LOST', 'ANSWER_CUT', 'PROTOCOL_ERROR')
+        THEN min(began + coalesce(usual.s, timeout_s), again)
+        ELSE began
+    END FROM silent, usual
 ), edges (at, step) AS (
-    SELECT began, 1 FROM replied UNION ALL SELECT ended, -1 FROM replied
+    SELECT began, 1 FROM sent UNION ALL SELECT ended, -1 FROM sent WHERE ended IS NOT NULL
 )
-SELECT cast(at / ?1 AS INTEGER) AS slice, sum(step),
-sum(step * ((cast(at / ?1 AS INTEGER) + 1) * ?1 - at))
-FROM edges GROUP BY 1 ORDER BY 1
+SELECT cast(at / width.s AS INTEGER) AS slice, sum(step),
+sum(step * ((cast(at / width.s AS INTEGER) + 1) * width.s - at))
+FROM edges, width GROUP BY 1 ORDER BY 1
 """
 _LIMITS = """
 WITH seen AS (SELECT cast(at / ? AS INTEGER) AS slice, name, value, rowid AS place FROM limits)

@@ -15,8 +15,8 @@ from batch.accounts import Accounts
 from batch.errors import ChatbatchError, UsageError
 from batch.events import Spending
 from batch.journal import RunRecord, alive_elsewhere, is_held, read_owner
-from batch.journal.timeline import Bin, Measure, Notable, Timeline
-from batch.jsontext import Json
+from batch.journal.timeline import Bin, Measure, Notable, RunEnd, Timeline
+from batch.jsontext import Json, NotJson, parse
 from batch.parsing import Money
 from batch.plan.accounting import spending
 from batch.plan.feeding import RowNames
@@ -145,7 +145,7 @@ def _facts(journal: Timeline, output: Path, now: float, *, running: bool, with_s
         needs=seen.reckoning.needs(),
         expensive=[seen.expensive[item.row_key] for item in seen.dearest],
         failed=seen.failed,
-        series=_series(journal, spans, latency, lengths) if with_series else None,
+        series=_series(journal, records, spans, (latency, lengths)) if with_series else None,
     )
 
 
@@ -187,7 +187,24 @@ def _spread(journal: Timeline, measure: Measure) -> Spread | None:
     return None if found is None else Spread(*found)
 
 
-def _series(journal: Timeline, spans: Sequence[RunSpan], latency: Spread | None, lengths: Spread | None) -> Series:
+def _timeout_of(run: RunRecord) -> float | None:
+    """Return how long a run waited for an answer, as far as it has written that down."""
+    try:
+        told = parse(run.settings)
+    except NotJson:
+        return None
+    timeout = told.get("timeout") if isinstance(told, dict) else None
+    return float(timeout) if isinstance(timeout, int | float) and not isinstance(timeout, bool) else None
+
+
+def _series(
+    journal: Timeline,
+    records: Sequence[RunRecord],
+    spans: Sequence[RunSpan],
+    spreads: tuple[Spread | None, Spread | None],
+) -> Series:
+    latency, lengths = spreads
+    ends = [RunEnd(run.run, span.until, _timeout_of(run)) for run, span in zip(records, spans, strict=True)]
     scale = Scale.of([(span.started_at, span.until) for span in spans])
     width = scale.width
     return Series(
@@ -195,7 +212,7 @@ def _series(journal: Timeline, spans: Sequence[RunSpan], latency: Spread | None,
         journal.finished(width),
         journal.charged(width),
         journal.lost(width),
-        journal.underway(width),
+        journal.underway(width, ends),
         journal.limits(width),
         journal.waited(width),
         _histogram(journal, "latency_s", latency, 0.001),

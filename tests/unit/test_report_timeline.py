@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from batch.journal import Intent, Journal, LimitSet, Outcome, Receipt, Result, Write
-from batch.journal.timeline import Bin, Charged, Finished, LimitSeen, Loss, Lost, Timeline, Underway, Waited
+from batch.journal.timeline import (
+    Bin,
+    Charged,
+    Finished,
+    LimitSeen,
+    Loss,
+    Lost,
+    RunEnd,
+    Timeline,
+    Underway,
+    Waited,
+)
 from batch.parsing import Money
 from batch.records import NOTHING_CHARGED, Charge, Reply, Status, Usage
 
@@ -88,11 +99,46 @@ def test_losses(timeline: Timeline) -> None:
 
 
 def test_requests_in_flight(timeline: Timeline) -> None:
-    """The average in flight is exact: 4, 1 and 2 s of the first ten, 4 s of the next; unseen ends do not count."""
-    assert timeline.underway(10.0) == [
+    """Exact for what was answered, refused or given up: 4, 1, 2 s of ten, then 4 and 1 s; unseen until the end."""
+    assert timeline.underway(10.0, [RunEnd(1, 1020.0, 180.0)]) == [
         Underway(100, pytest.approx(0.7), 1),  # type: ignore[arg-type]
-        Underway(101, pytest.approx(0.4), 0),  # type: ignore[arg-type]
+        Underway(101, pytest.approx(0.8), 1),  # type: ignore[arg-type]
+        Underway(102, pytest.approx(0.0), 0),  # type: ignore[arg-type]
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "again", "seconds"),
+    [
+        ("maybe_billed", "READ_TIMEOUT", None, 30.0),  # as long as the run waits
+        ("maybe_billed", "READ_TIMEOUT", 12.0, 12.0),  # and no longer than until the row is asked again
+        ("maybe_billed", "CONNECTION_LOST", 20.0, 5.0),  # as long as answers took
+        ("maybe_billed", "ANSWER_CUT", 3.0, 3.0),
+        ("maybe_billed", "HTTP_500", 20.0, 0.0),  # stated at once
+        ("not_billed", "HTTP_429", 20.0, 0.0),  # refused at once
+        ("unknown", None, 50.0, 40.0),  # until the run was last heard of
+        (None, None, None, 40.0),
+    ],
+)
+def test_ends_that_the_journal_has_no_time_of(
+    outcome: str | None, code: str | None, again: float | None, seconds: float, tmp_path: Path
+) -> None:
+    """A request without a reply is in flight for as long as can be known of it, by how it ended."""
+    journal = Journal.begin(tmp_path / "j", "service")
+    journal.begin_run(1000.0, "0", "{}")
+    writes: list[Write] = [*_answer(1, "a", 1000.0, 5.0), Intent(2, "b", 1, 1010.0, 1, "m", None, "sync", None)]
+    writes += [Outcome(2, outcome, code)] if outcome else []
+    if again is not None:
+        writes += _answer(3, "b", 1010.0 + again, 5.0, 2)
+    journal.apply(writes)
+    journal.close()
+    opened = Timeline.open(tmp_path / "j")
+    waits = 100.0 if outcome != "maybe_billed" else 30.0
+    found = opened.underway(100.0, [RunEnd(1, 1050.0, waits)])
+    opened.close()
+    answers = 5.0 if again is None else 10.0
+    assert sum(item.mean for item in found) == pytest.approx((answers + seconds) / 100)
+    assert found[-1].after == 0
 
 
 def test_limits(timeline: Timeline) -> None:
@@ -112,7 +158,8 @@ def test_ranks_and_bins(timeline: Timeline, tmp_path: Path) -> None:
     Journal.begin(tmp_path / "empty", "service").close()
     nothing = Timeline.open(tmp_path / "empty")
     assert nothing.quantiles("latency_s", (0.5,)) is None
-    assert nothing.underway(10.0) == []
+    assert nothing.underway(10.0, []) == []
+    assert nothing.underway(10.0, [RunEnd(1, 0.0, None)]) == []
     nothing.close()
 
 
