@@ -198,6 +198,13 @@ class Estimated:
     cost: Money | None = None
     charged: Money | None = None
 
+    @property
+    def off_percent(self) -> float:
+        """Return by how much the estimate was too high, in percent to one decimal; below zero it was too low."""
+        if not self.stated:
+            return 0.0
+        return round(100 * (self.estimated - self.stated) / self.stated, 1) + 0.0  # no `-0.0`
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:

@@ -141,8 +141,8 @@ def _money_lines(event: RunFinished) -> list[str]:
     if event.open_operations:
         lines.append(f"  open      {event.open_operations:,} operations; the same command collects their answers")
     if (estimate := event.estimated) is not None and estimate.stated:
-        off = 100 * (estimate.estimated - estimate.stated) / estimate.stated
-        told = f"{estimate.estimated:,} input tokens estimated, {estimate.stated:,} stated ({off:+.1f} %)"
+        counts = f"{estimate.estimated:,} input tokens estimated, {estimate.stated:,} stated"
+        told = f"{counts} ({estimate.off_percent:+.1f} %)"
         if estimate.cost is not None and estimate.charged is not None:
             told += f"; {_money(estimate.cost)} beforehand, {_money(estimate.charged)} in the end"
         lines.append(f"  estimate  {told}")

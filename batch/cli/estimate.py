@@ -54,14 +54,14 @@ def command(
     and what that costs. Requests of earlier runs that the windows of a limit still hold count,
     where the journal of -o OUT knows of them.
 
-    --json prints one object: event "estimate"; files; mode (of the run); rows (total, valid,
-    invalid, answered, duplicates, held_back, to_send); input_tokens and completion_tokens (low,
-    expected, high, grade, basis); models; modes by name (sync, async; both only as above), each
-    with cost (a list by currency: low, expected, high, at_most as decimal text; null where a
-    price is unknown), unpriced, rows (how many are sent in each mode), prices_dated, seconds
-    (low, expected, high), latency_s, binding_limit, done_at, deadline, deadline_from, in_time,
-    rows_left, needed, used (a list: limit, requests of earlier runs); latency_basis; caps; exact;
-    pilot. -q prints one line, of the run's mode.
+    --json prints one object: event "estimate"; files; mode (of the run); emulated (whether what
+    was learned is the emulator's); rows (total, valid, invalid, answered, duplicates, held_back,
+    to_send); input_tokens and completion_tokens (low, expected, high, grade, basis); models; modes
+    by name (sync, async; both only as above), each with cost (a list by currency: low, expected,
+    high, at_most as decimal text; null where a price is unknown), unpriced, rows (how many are sent
+    in each mode), prices_dated, seconds (low, expected, high), latency_s, binding_limit, done_at,
+    deadline, deadline_from, in_time, rows_left, needed, used (a list: limit, requests of earlier
+    runs); latency_basis; caps; exact; pilot. -q prints one line, of the run's mode.
 
     \b
     Examples:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import click
 
+from batch.cli.tables import show
 from batch.jsontext import Json, JsonObject, encode_text
-from batch.plaintext import printable
 from batch.plan.estimation.estimates import Asked, CapOutlook, Cost, Estimate, Mode, ModelTokens, Span, Tokens
-from batch.plan.estimation.schedule import Schedule
+from batch.plan.estimation.schedule import BOTH, Schedule
 from batch.pricing import money, short_name
 
 _NO_DEADLINE = "needs to know by when: set --stop-at or --max-duration"
+_ROWS_END = 28  # where the first column of numbers ends
 _SET_PRICE = "set --price-input and --price-output, or state it in a file for --prices"
 
 
@@ -22,15 +23,16 @@ def show_estimate(estimate: Estimate, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(encode_text({"event": "estimate", **estimate_fields(estimate)}))
         return
-    for line in [_one_line(estimate)] if quiet else estimate_lines(estimate):
-        click.echo(printable(line))
+    show([_one_line(estimate)] if quiet else estimate_lines(estimate))
 
 
 # -- for people
 
 
 def estimate_lines(estimate: Estimate) -> list[str]:
-    """Return the lines of an estimate's table."""
+    """Return the lines of an estimate's table; of nothing to send there is nothing to say."""
+    if not estimate.rows.to_send:
+        return [*_rows_lines(estimate), "Nothing to send."]
     return [
         *_rows_lines(estimate),
         *_token_lines(estimate),
@@ -61,10 +63,14 @@ def _rows_lines(estimate: Estimate) -> Iterator[str]:
     }
     told = [f"{count:,} {name}" for name, count in others.items() if count]
     yield f"Rows      {rows.to_send:,} of {rows.total:,} to send{''.join(f', {text}' for text in told)}"
+    if rows.invalid:
+        yield "          chatbatch check says what is wrong with the invalid ones"
     for asked, what in ((estimate.exact, "counted by the tokenizer"), (estimate.pilot, "sent as a pilot")):
         if asked is not None:
             failed = f", {asked.failed:,} without an answer" if asked.failed else ""
             yield f"          {asked.rows:,} rows were {what}{failed}, in {asked.seconds:,.1f} s"
+    if estimate.emulated:
+        yield "          EMULATED: this rests on answers that were made up, and came at once"
 
 
 def _token_lines(estimate: Estimate) -> Iterator[str]:
@@ -88,8 +94,11 @@ def _model_lines(models: Sequence[ModelTokens]) -> Iterator[str]:
         return
     yield f"{'Models':<10}{'rows':>18}{'input':>18}{'answers':>18}"
     for item in models:
-        yield f"  {short_name(item.model)}"
-        yield f"{'':10}{item.rows:>18,}{item.input.expected:>18,}{item.completion.expected:>18,}"
+        name, rows = f"  {short_name(item.model)}", f"{item.rows:,}"
+        if len(name) + len(rows) >= _ROWS_END:
+            yield name
+            name = ""
+        yield f"{name}{rows:>{_ROWS_END - len(name)}}{item.input.expected:>18,}{item.completion.expected:>18,}"
 
 
 def _cost_lines(estimate: Estimate) -> Iterator[str]:
@@ -118,22 +127,25 @@ def _time_lines(estimate: Estimate) -> Iterator[str]:
         span = expected if low == high else f"{expected} ({low} to {high})"
         yield f"  {mode.mode:<8}{span}, bound by {schedule.binding}"
         if len(mode.rows) > 1:
-            parts = [f"{count:,} rows {name}" for name, count in mode.rows.items()]
+            parts = [f"{count:,} rows {name}" for name, count in mode.rows.items() if count]
             parts += [f"{schedule.left:,} left, whose cost is not counted"] if schedule.left else []
             yield f"          {', '.join(parts)}"
         for limit, count in schedule.used:
             yield f"          earlier runs have used {count:,} of {limit}"
-        yield f"          {_verdict(schedule)}"
-    yield f"  an answer takes {estimate.latency_basis}" if estimate.rows.to_send else "  nothing to send"
+        yield from (f"          {line}" for line in _verdict(schedule))
+    yield f"  an answer takes {estimate.latency_basis}"
 
 
-def _verdict(schedule: Schedule) -> str:
-    done, by = clock_time(schedule.done_at), clock_time(schedule.deadline.at)
-    by += f" ({schedule.deadline.name})"
+def _verdict(schedule: Schedule) -> Iterator[str]:
+    by = f"in time for {clock_time(schedule.deadline.at)} ({schedule.deadline.name})"
     if schedule.in_time:
-        return f"begun now, done at about {done}; in time for {by}: yes"
-    needed = f"{schedule.left:,} rows would be left; to be in time it needs {schedule.needed}"
-    return f"begun now, done at about {done}; in time for {by}: no, {needed}"
+        yield f"begun now, done at about {clock_time(schedule.done_at)}"
+        yield f"{by}: yes"
+        return
+    if schedule.mode != BOTH:  # those that are left would never be sent
+        yield f"begun now, done at about {clock_time(schedule.done_at)}"
+    yield f"{by}: no, {schedule.left:,} rows would be left"
+    yield f"to be in time it needs {schedule.needed}"
 
 
 def _cap_lines(caps: Sequence[CapOutlook]) -> Iterator[str]:
@@ -182,6 +194,7 @@ def estimate_fields(estimate: Estimate) -> JsonObject:
     return {
         "files": list(estimate.files),
         "mode": estimate.mode,
+        "emulated": estimate.emulated,
         "rows": {
             "total": rows.total,
             "valid": rows.valid,

@@ -90,7 +90,7 @@ def _show_json(asked: Iterable[tuple[str, str, Price | None]]) -> None:
 
 def _show_lines(asked: Sequence[tuple[str, str, Price | None]], table: PriceTable, *, quiet: bool) -> None:
     """Print the prices in columns and their sources below; with `quiet` only what is unknown."""
-    from batch.plaintext import printable
+    from batch.cli.tables import show
     from batch.pricing import BUILT_IN, FLAGS, HOW_TO_SET
 
     sources = list(dict.fromkeys(price.source for _, _, price in asked if price))
@@ -101,14 +101,12 @@ def _show_lines(asked: Sequence[tuple[str, str, Price | None]], table: PriceTabl
     if not quiet:
         origins = {BUILT_IN: BUILT_IN, FLAGS: "* as set by flags, whatever the model and the mode"}
         told = origins.get(table.origin, f"* as set by {table.origin}, else built in")
-        click.echo(printable(f"Prices of 1,000 tokens, {told}."))
+        show([f"Prices of 1,000 tokens, {told}."])
         rows.insert(0, _HEADS)
-    for line in _columns(rows):
-        click.echo(printable(line))
-    for number, source in enumerate(() if quiet else sources, 1):
-        click.echo(printable(f"[{number}] {source}"))
+    show(_columns(rows))
+    show(f"[{number}] {source}" for number, source in enumerate(() if quiet else sources, 1))
     if unknown:
-        click.echo(f"Unknown does not mean free. {HOW_TO_SET}")
+        show([f"Unknown does not mean free. {HOW_TO_SET}"])
 
 
 def _cells(model: str, mode: str, price: Price | None, sources: Sequence[str]) -> tuple[str, ...]:

@@ -24,10 +24,10 @@ def command(output: str, page: str | None, **flags: object) -> int:
       chatbatch report answers.parquet --html report.html
       chatbatch report answers.parquet --json
     """
+    from batch.cli.tables import show
     from batch.clock import SystemClock
     from batch.jsontext import encode_text
     from batch.parsing import home_expanded
-    from batch.plaintext import printable
     from batch.plan.opening import journal_of
     from batch.plan.reporting import report
     from batch.report import lines, record
@@ -39,8 +39,5 @@ def command(output: str, page: str | None, **flags: object) -> int:
     if settings.json:
         click.echo(encode_text({**record(facts), "html": None if target is None else str(target)}))
     elif not settings.quiet:
-        for line in lines(facts):
-            click.echo(printable(line))
-        if target is not None:
-            click.echo(printable(f"  page      {target}"))
+        show([*lines(facts), *([] if target is None else [f"  page      {target}"])])
     return ExitCode.OK

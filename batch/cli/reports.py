@@ -8,6 +8,7 @@ from dataclasses import fields
 import click
 
 from batch.cli.forecast import estimate_fields, estimate_lines
+from batch.cli.tables import show
 from batch.errors import ExitCode
 from batch.jsontext import Json, JsonObject, encode_text
 from batch.notify import host_of
@@ -30,8 +31,7 @@ def show_dry_run(outlook: Outlook, resolved: Resolved) -> int:
     click.echo(f"  answered before {outlook.answered:,}, invalid {outlook.invalid:,}")
     click.echo(f"  credential      {outlook.credential}")
     click.echo(f"  journal         {outlook.journal}")
-    for line in estimate_lines(outlook.estimate):
-        click.echo(printable(f"  {line}"))
+    show(f"  {line}" for line in estimate_lines(outlook.estimate))
     _show_origins(resolved)
     return ExitCode.OK
 

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import click
 
 from batch.plaintext import printable
 
 if TYPE_CHECKING:
     from batch.plan.scheduled.history import Record
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines; on a terminal those that are too long for it are folded between words, and stay indented."""
+    width = shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
+    for line in map(printable, lines):
+        for part in [line] if width is None or len(line) <= width else folded(line, width):
+            click.echo(part)
+
+
+def folded(line: str, width: int) -> list[str]:
+    """Return a line in pieces of at most so many characters, but for longer words."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )  # words that are longer than a line, such as paths, stay whole
 
 
 def columns(lines: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -68,7 +68,6 @@ def dry_run(
     access, paths = prepared.access, prepared.paths
     source = prepared.source or open_input(settings, inputs)
     Layout.of(source.reader.columns, settings.keep)
-    source.reader.count()
     outer = Outer(clock or SystemClock(), News(), lambda: None)
     estimate = estimate_of_run(settings, prepared.accounts, source, paths, outer)
     rows, credential = estimate.rows, access.credentials

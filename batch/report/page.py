@@ -146,9 +146,8 @@ def _ends(lengths: Spread, finished_by: Mapping[str, int]) -> str:
 
 
 def _estimate_tile(known: Estimated) -> Safe:
-    off = 100 * (known.estimated - known.stated) / known.stated if known.stated else 0.0
     counts = f"{number(known.estimated)} tokens in for {number(known.stated)} stated"
-    return _tile("Estimate was off", f"{off:+.1f}{THIN}%", counts)
+    return _tile("Estimate was off", f"{known.off_percent:+.1f}{THIN}%", counts)
 
 
 def _needs_tile(needs: Needs) -> Safe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from batch.events import Spending
@@ -11,6 +12,7 @@ from batch.report.facts import Facts, Spread
 from batch.report.words import THIN, amount, decimal, duration, money, number, seconds, share
 
 _KINDS_SHOWN = 8
+_DIGITS_APART = re.compile(rf"(?<=\d){THIN}(?=\d)")  # on a terminal by commas, as every other command does it
 
 
 def lines(facts: Facts) -> list[str]:
@@ -35,7 +37,7 @@ def lines(facts: Facts) -> list[str]:
     said = f"{number(facts.requests)} requests, {number(facts.retries)} of them retries; {number(facts.lost)} lost"
     told.append(_line("requests", said + (f", {number(facts.in_flight)} open" if facts.in_flight else "")))
     told += _errors(facts)
-    return [line.replace(THIN, " ") for line in told]
+    return [_DIGITS_APART.sub(",", line).replace(THIN, " ") for line in told]
 
 
 def _line(name: str, text: str) -> str:
@@ -49,8 +51,9 @@ def _count(count: int | None) -> str:
 def _cost(line: Spending, cap: Money | None) -> str:
     if not line.currency:
         return f"unknown for {number(line.unpriced)} requests: no price was known"
-    answers, lost, unknown = amount(line.answers), amount(line.lost), amount(line.unknown)
-    said = f"answers {answers}, lost at most {lost}, end unseen at most {unknown}"
+    said = f"answers {amount(line.answers)}"
+    said += f", lost at most {amount(line.lost)}" if line.lost else ""
+    said += f", end unseen at most {amount(line.unknown)}" if line.unknown else ""
     said += f", in all {money(line.total, line.currency)}"
     if cap is not None and cap.currency == line.currency:
         said += f" of {money(cap.amount, cap.currency)} ({share(float(line.total), float(cap.amount))})"
@@ -64,9 +67,8 @@ def _cap(facts: Facts) -> str:
 def _estimate(facts: Facts) -> list[str]:
     told = []
     if (known := facts.estimated) is not None:
-        off = 100 * (known.estimated - known.stated) / known.stated if known.stated else 0.0
         counts = f"{number(known.estimated)} input tokens estimated, {number(known.stated)} stated"
-        told.append(f"{counts} ({off:+.1f} %)")
+        told.append(f"{counts} ({known.off_percent:+.1f} %)")
         if known.cost is not None and known.charged is not None:
             before, came = (money(item.amount, item.currency) for item in (known.cost, known.charged))
             told.append(f"{before} would have been estimated beforehand, {came} came")

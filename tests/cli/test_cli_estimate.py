@@ -13,8 +13,8 @@ from e2e.harness import SAMPLES, SECRET, Shell, billed, chat, requests, run_cli,
 from batch.emulator import Config, background
 
 KEYS = {
-    "event", "files", "mode", "rows", "input_tokens", "completion_tokens", "models", "modes", "latency_basis",
-    "caps", "exact", "pilot",
+    "event", "files", "mode", "emulated", "rows", "input_tokens", "completion_tokens", "models", "modes",
+    "latency_basis", "caps", "exact", "pilot",
 }  # fmt: skip
 
 
@@ -177,6 +177,28 @@ def test_what_was_sent_in_this_hour_counts(shell: Shell, tmp_path: Path) -> None
     assert _mode(_told(shell, rows, *flags), "async")["used"] == []
     assert "earlier runs have used 30 of 40/h" in shell("estimate", rows, *flags).stdout
     assert "earlier runs have used 30 of 40/h" in shell("run", rows, *flags, "-n").stdout
+
+
+def test_nothing_to_send(shell: Shell) -> None:
+    """Where no row can be sent, nothing is made up about it: it says so, and who says what is wrong."""
+    said = shell("estimate", SAMPLES / "articles.jsonl").stdout.splitlines()
+    assert said[0] == "Rows      0 of 30 to send, 30 invalid"
+    assert "chatbatch check" in said[1]
+    assert said[2:] == ["Nothing to send."]
+
+
+@pytest.mark.parametrize("kind", ["journal", "parquet"])
+def test_what_the_emulator_answered_is_said_to_be_made_up(kind: str, shell: Shell, tmp_path: Path) -> None:
+    """An estimate that rests on emulated answers says so, whoever taught them; one from the texts does not."""
+    rows, earlier = write_chats(tmp_path / "in.jsonl", 25), tmp_path / "earlier.parquet"
+    assert not _told(shell, rows)["emulated"]
+    assert shell("run", rows, "-o", earlier, "--emulate").code == 0
+    if kind == "parquet":
+        for path in tmp_path.glob("earlier.*.journal*"):
+            path.unlink()
+    assert _told(shell, rows, "--calibrate", earlier)["emulated"]
+    assert "EMULATED" in shell("estimate", rows, "--calibrate", earlier).stdout
+    assert _told(shell, rows, "--exact", 3, "--emulate")["emulated"]
 
 
 def test_standard_input(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

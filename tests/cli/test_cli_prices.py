@@ -187,3 +187,14 @@ def test_the_form_in_the_help_is_a_price_list(own: Path, shell: Shell) -> None:
     rows = _rows(shell("prices", "--prices", own, "yandexgpt-lite/latest@sales").stdout)
     assert rows["yandexgpt-lite/latest@sales *", "sync"][:4] == ["0.27", "0.27", "RUB", "1.5"]
     assert rows["yandexgpt-lite/latest@sales *", "async"][:3] == ["0.15", "0.30", "RUB"]
+
+
+def test_long_lines_on_a_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are too long for a terminal are folded between words, and stay indented; others stay whole."""
+    plain = shell("prices").stdout
+    monkeypatch.setattr("batch.cli.tables.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "84")
+    folded = shell("prices").stdout
+    assert max(map(len, plain.splitlines())) > 84 >= max(map(len, folded.splitlines()))
+    assert folded.split() == plain.split()
+    assert folded.splitlines()[-1].startswith("  ")

@@ -113,10 +113,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Everything that an estimate says; `mode` is how the run would ask."""
+    """Everything that an estimate says.
+
+    `mode` is how the run would ask; `emulated` says that it rests on what the emulator counted or answered.
+    """
 
     files: Sequence[str]
     mode: str
+    emulated: bool
     rows: Rows
     input: Tokens
     completion: Tokens

@@ -194,6 +194,7 @@ class _Work:
         return Estimate(
             [item.name for item in self.source.files],
             self.settings.mode,
+            basis.learned.emulated or (self.settings.emulate and (exact is not None or basis.learned.rows > 0)),
             _rows(survey),
             given,
             taken,

@@ -12,7 +12,7 @@ from pathlib import Path
 from batch import storage
 from batch.errors import UsageError
 from batch.journal import Inspection, KeyCounter, Stored
-from batch.jsontext import Json
+from batch.jsontext import Json, NotJson, parse
 from batch.parsing import KeptField
 from batch.plan.estimation.sampling import Running
 from batch.plan.feeding import RowNames
@@ -23,6 +23,7 @@ from batch.readers import ColumnMapping, Template, open_reader
 from batch.records import Chunk, Request, Status
 from batch.settings import Settings
 from batch.tokens import Calibration, Estimator
+from batch.writer import METADATA_KEY
 
 # Fewer answers than this say too little of how long answers are to replace an assumption unasked.
 ENOUGH_ANSWERS = 20
@@ -46,11 +47,15 @@ class Lengths:
 
 @dataclass(slots=True)
 class Learned:
-    """What answered rows said, by the model's identity; `rows` of them, from the places named in `sources`."""
+    """What answered rows said, by the model's identity; `rows` of them, from the places named in `sources`.
+
+    `emulated` says that an earlier output was the emulator's.
+    """
 
     identity: Callable[[str], str]
     sources: list[str] = field(default_factory=list)
     rows: int = 0
+    emulated: bool = False
     pooled: Lengths = field(default_factory=Lengths)
     _by_model: dict[str, Lengths] = field(default_factory=dict)  # few: one per model
     _calibrations: dict[str, Calibration] = field(default_factory=dict)
@@ -124,6 +129,7 @@ def learn_from(output: Path, settings: Settings, learned: Learned) -> None:
 def _from_journal(journal: Inspection, learned: Learned) -> None:
     remembered = Remembered.of(journal)
     settings, source = remembered.settings, remembered.open()
+    learned.emulated |= settings.emulate
     names = RowNames(models_of(settings, settings.folder).identity, by_id=settings.id_column is not None)
     counter = KeyCounter(dedupe=settings.dedupe)
     try:
@@ -146,6 +152,7 @@ def _from_output(output: Path, settings: Settings, learned: Learned) -> None:
     reader = open_reader(files, ColumnMapping(settings.prompt_column, template, None, kept))
     if reader.columns is not None and (missing := [name for name in _COUNTS if name not in reader.columns.names]):
         raise UsageError(f"--calibrate {output}: it has no column {missing[0]}, so it is no output of ours.")
+    learned.emulated |= reader.columns is not None and any(_was_emulated(item.path) for item in files)
     known = defaults(settings)
     for chunk in reader.chunks():
         for row, (given, taken, latency_s, model) in zip(chunk.rows, _told(chunk), strict=True):
@@ -156,6 +163,16 @@ def _from_output(output: Path, settings: Settings, learned: Learned) -> None:
                 learned.add(request, request.model, (_count(given), _count(taken)), seconds)
         if learned.full:
             break
+
+
+def _was_emulated(output: Path) -> bool:
+    """Return whether a Parquet output says of itself that the emulator answered it; JSON Lines do not say."""
+    _, text = storage.parquet_footer(output, METADATA_KEY)
+    try:
+        told = parse(text)
+    except NotJson:
+        return False
+    return isinstance(told, dict) and told.get("emulated") is True
 
 
 def _told(chunk: Chunk) -> Iterable[Sequence[Json]]:

@@ -274,7 +274,8 @@ class BothModes:
         """Return how long the rows take, and how they are divided."""
         expected, time_left = latencies[1], deadline.at - now
         found = self.divided(rows, expected, time_left)
-        low, middle, high = (self._seconds(self.divided(rows, each, time_left), each) for each in latencies)
+        middle = self._seconds(found, expected)
+        others = [self._seconds(self.divided(rows, each, time_left), each) for each in latencies]
         limits = [(self.deferred, found.deferred, OPERATION_S), (self.at_once, found.at_once, expected)]
         binding = [f"{quotas.binding(part, each)[0]} ({quotas.mode})" for quotas, part, each in limits if part]
         used = [(f"{limit} ({quotas.mode})", count) for quotas, _, _ in limits for limit, count in quotas.used]
@@ -282,7 +283,7 @@ class BothModes:
         if found.left:
             needed = f"{self.at_once.needed(rows - found.deferred, expected, time_left)} (sync)"
         told = (expected, " and ".join(binding) or "none", now + middle, deadline, found.left, needed, used)
-        return Schedule(BOTH, (low, middle, high), *told), found
+        return Schedule(BOTH, (min(others), middle, max(others)), *told), found
 
     def _seconds(self, found: Divided, latency_s: float) -> float:
         """Return how long it takes to answer all but the rows that are left."""
