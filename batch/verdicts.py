@@ -114,13 +114,18 @@ class Verdicts:
         return self._service_failed(life, error, sent_at, latency_s)
 
     def _up(self, sent_at: float) -> None:
-        """Note that the service is there, and takes our requests."""
-        self._refusals = 0
+        """Note that the service is there, and takes our requests.
+
+        A request that left before the last refusal says nothing of that.
+        """
+        taken = sent_at >= self._refused_at
+        if taken:
+            self._refusals = 0
         self._slowed_since = None
         opened_at = self.breaker.opened_at
         if self.breaker.answered(sent_at) and opened_at is not None:
             self.news.publish(ServiceBack(self.clock.monotonic() - opened_at))
-        if not self.breaker.is_open:
+        if taken and not self.breaker.is_open:
             self.limits.trust()
 
     def _refused(self, life: Life, error: AttemptFailed, sent_at: float) -> float | None:

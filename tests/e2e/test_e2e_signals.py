@@ -215,20 +215,28 @@ def test_a_terminated_run_ends_its_json_lines(tmp_path: Path) -> None:
     assert (events[-1]["event"], events[-1]["exit_code"]) == ("run_finished", 143)
 
 
+@contextmanager
+def _hang_up(handling: signal.Handlers) -> Iterator[None]:
+    """Handle SIGHUP in a way that processes which are started meanwhile inherit; the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, handling)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_hang_up_ends_the_run_in_order_unless_it_is_ignored(tmp_path: Path) -> None:
     """A terminal that goes away ends the run as SIGTERM does; a run under nohup goes on to its end."""
     with background(SLOW) as service:
         words = _words(tmp_path, service)
-        with _half_way(service, words, stalled=False) as process:
+        with _hang_up(signal.SIG_DFL), _half_way(service, words, stalled=False) as process:
             process.send_signal(signal.SIGHUP)
             assert ended(process).code == 143
         assert statuses(tmp_path / "out.parquet")["pending"] > 0
-        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it to its child
-        try:
-            process = start(*words)
-        finally:
-            signal.signal(signal.SIGHUP, before)
-        with killed_at_the_end(process):
+        with (
+            _hang_up(signal.SIG_IGN),
+            killed_at_the_end(start(*words)) as process,
+        ):  # as nohup leaves it to its child
             wait_until(lambda: billed(service) > 60, "more billed")
             process.send_signal(signal.SIGHUP)
             assert ended(process).code == 0

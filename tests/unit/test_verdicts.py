@@ -167,6 +167,17 @@ def test_refusals_in_flight_together_are_one() -> None:
     assert court.limits.concurrency == 1
 
 
+def test_an_answer_from_before_a_refusal_does_not_excuse_it() -> None:
+    """An answer to a request that left before the refusal opens no slots again; one that left after it does."""
+    court = _Court()
+    before = court.clock.now
+    court.fail("refused", NO_KEY)
+    court.verdicts.answered(before)
+    assert court.limits.concurrency == 1
+    court.verdicts.answered(court.clock.now)
+    assert court.limits.concurrency == 10
+
+
 def test_a_foreign_model_is_its_rows_fault() -> None:
     """A row that names a model without permission fails at once, and never stops the run."""
     court = _Court()
