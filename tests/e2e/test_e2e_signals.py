@@ -236,7 +236,7 @@ def test_a_hang_up_ends_the_run_in_order_unless_it_is_ignored(tmp_path: Path) ->
         with (
             _hang_up(signal.SIG_IGN),
             killed_at_the_end(start(*words)) as process,
-        ):  # as nohup leaves it to its child
+        ):
             wait_until(lambda: billed(service) > 60, "more billed")
             process.send_signal(signal.SIGHUP)
             assert ended(process).code == 0
