@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 
 from batch.errors import ExitCode, JournalError, OutputHeld
 from batch.journal import Owner
+from batch.journal.owner import lock_path
 
 _HOLDER = (
     "import sys; from pathlib import Path; from batch.journal import Owner\n"
@@ -149,3 +152,13 @@ def test_a_dead_owner_is_taken_over_at_once(journal: Path, host: str, seconds: f
     """An old heartbeat of another host holds nothing, and neither does a fresh one of a dead process here."""
     _said(journal, host or socket.gethostname(), seconds)
     Owner.take(journal).close()
+
+
+def test_whoever_only_looks_keeps_nobody_out(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that begins while somebody looks whether the lock is held is not told that another run has it."""
+    Owner.take(journal).close()
+    looking = os.open(lock_path(journal), os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+    Owner.take(journal).close()
+    os.close(looking)
