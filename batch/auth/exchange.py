@@ -7,8 +7,10 @@ run's own transport. No exception of httpx leaves this module: it would carry th
 from __future__ import annotations
 
 import re
+import ssl
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 
 import httpx
 
@@ -90,11 +92,17 @@ def _body(who: str, response: httpx.Response) -> bytes:
     return bytes(body)
 
 
+@cache
+def _context() -> ssl.SSLContext:
+    """Return what servers' certificates are checked with: made once, since that takes as long as an exchange."""
+    return httpx.create_ssl_context()
+
+
 def _client(timeout: httpx.Timeout, *, use_proxies: bool) -> httpx.Client:
     try:
-        return httpx.Client(timeout=timeout, trust_env=use_proxies, follow_redirects=False)
+        return httpx.Client(timeout=timeout, trust_env=use_proxies, verify=_context(), follow_redirects=False)
     except (ImportError, ValueError):  # a SOCKS proxy is passed over here as by the transport
-        return httpx.Client(timeout=timeout, trust_env=False, follow_redirects=False)
+        return httpx.Client(timeout=timeout, trust_env=False, verify=_context(), follow_redirects=False)
 
 
 def _message(body: bytes, secret: str) -> str:
