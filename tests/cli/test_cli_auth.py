@@ -7,10 +7,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from e2e.harness import FOLDER, SECRET, Shell, statuses, write_chats
+from e2e.harness import (
+    FOLDER,
+    SECRET,
+    Shell,
+    billed,
+    ended,
+    killed_at_the_end,
+    start,
+    statuses,
+    wait_until,
+    write_chats,
+)
 from unit.issuers import ACCOUNT_ID, KEY_ID, NOBODY, Asked, issuing, jwt_of, key_fields, pair, write_key, write_yc
 
-from batch.emulator import Config, Fault, background
+from batch.emulator import Config, Fault, Latency, background
 
 TOKEN = "t1.9euelZq-a-token-that-nobody_may-see-0123456789"
 KEY_LINES = [line for line in pair()[0].splitlines() if not line.startswith("-----")]
@@ -178,20 +189,19 @@ def test_a_token_that_the_service_echoes_is_not_written(status: int, nowhere: Sh
     assert _leaks(folder, ran.said, [TOKEN, *KEY_LINES]) == []
 
 
-def test_a_token_that_dies_half_way_costs_no_row(nowhere: Shell, tmp_path: Path) -> None:
-    """Where the service refuses a token during a run, a new one is obtained and every row has its answer."""
-    rows, key = write_chats(tmp_path / "in.jsonl", 30), write_key(tmp_path / "key.json")
-    count = 0
-
-    def issue(_: Asked) -> tuple[int, object]:
-        nonlocal count
-        count += 1
-        return 200, {"iamToken": f"{TOKEN}-{count}", "expiresAt": "2100-01-01T00:00:00Z"}
-
-    with issuing(issue) as iam, background(Config(script=("ok",) * 10 + ("401",) * 5)) as service:
-        where = ["--base-url", service.base_url, "--iam-url", iam.url, "--service-account-key", key]
-        ran = nowhere("run", rows, "-o", tmp_path / "out.parquet", *where, "--json")
-        assert 2 <= len(iam.asked) <= 6
+def test_a_token_that_dies_half_way_costs_no_row(tmp_path: Path) -> None:
+    """Where the service refuses a token during a run, a new one is obtained once and every row has its answer."""
+    rows, key = write_chats(tmp_path / "in.jsonl", 60), write_key(tmp_path / "key.json")
+    config = Config(latency=Latency.parse("fixed:0.03"), service_account_keys={KEY_ID: (ACCOUNT_ID, pair()[1])})
+    with background(config) as service:
+        where = ["--base-url", service.base_url, "--service-account-key", key]
+        words = ["run", rows, "-o", tmp_path / "out.parquet", *where, "--json"]
+        with killed_at_the_end(start(*words, env={"FOLDER_ID": FOLDER})) as process:
+            wait_until(lambda: billed(service) >= 10, "10 billed")
+            service.emulator.revoke_tokens()
+            ran = ended(process)
+        assert service.ledger.activity().iam_tokens == 2
+        assert billed(service) == 60
     assert ran.code == 0
-    assert statuses(tmp_path / "out.parquet") == {"ok": 30}
-    assert "UNAUTHENTICATED" not in ran.said
+    assert statuses(tmp_path / "out.parquet") == {"ok": 60}
+    assert "UNAUTHENTICATED" not in ran.stdout + ran.stderr
