@@ -78,6 +78,8 @@ class Harvest:
     _scouts: int = 0
     _unseen: int = 0
     _nap: anyio.CancelScope | None = None
+    _serving: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _served: anyio.Event = field(default_factory=anyio.Event)
     _unreadable: Unreadable = field(init=False)
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
@@ -183,11 +185,20 @@ class Harvest:
     # -- looking at them
 
     async def serve(self) -> None:
-        """Look at operations as they come due, until cancelled or stopped."""
+        """Look at operations as they come due, until `finish`, or until the collecting stops."""
         seats = anyio.Semaphore(LOOKS_AT_ONCE)
-        async with anyio.create_task_group() as looking:
-            while await self._serve_next(looking, seats):
-                pass
+        try:
+            async with anyio.create_task_group() as looking:
+                with self._serving:
+                    while await self._serve_next(looking, seats):
+                        pass
+        finally:
+            self._served.set()
+
+    async def finish(self) -> None:
+        """Begin no more looks, and return when those on their way have ended: what they bring is told then."""
+        self._serving.cancel()
+        await self._served.wait()
 
     async def _serve_next(self, looking: TaskGroup, seats: anyio.Semaphore) -> bool:
         try:

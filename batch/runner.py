@@ -105,6 +105,7 @@ class Runner:
         self._frame = frame
         self._harvest = harvest
         self._drained = False
+        self._stopped_at: float | None = None
         self._ready: deque[Task] = deque()
         self._refill = anyio.Lock()
         self._error: ChatbatchError | None = None
@@ -128,8 +129,11 @@ class Runner:
             except Stopped:
                 pass  # the Stop says why
             finally:
-                self._commits.close()
-                beside.cancel_scope.cancel()  # not the commits: what is left of them is written
+                try:
+                    await self._end_collecting()
+                finally:
+                    self._commits.close()
+                    beside.cancel_scope.cancel()  # not the commits: what is left of them is written
         if error := self._error or self._commits.error:
             raise error
 
@@ -160,6 +164,20 @@ class Runner:
         except Stopped:
             return False
         return True
+
+    async def _end_collecting(self) -> None:
+        """Let the looks that are on their way come to their end, for the grace at most."""
+        if self._harvest is not None:
+            async with anyio.create_task_group() as ending:
+                ending.start_soon(self._end_looks, ending.cancel_scope)
+                await self._harvest.finish()
+                ending.cancel_scope.cancel()
+
+    async def _end_looks(self, looks: anyio.CancelScope) -> None:
+        now = self._clock.monotonic()
+        since = now if self._stopped_at is None else self._stopped_at  # rows and looks have one grace
+        await self._clock.sleep(since + self._frame.grace_s - now)
+        looks.cancel()
 
     async def _collect(self, harvest: Harvest) -> None:
         try:
@@ -268,6 +286,7 @@ class Runner:
     async def _end_grace(self, rows: anyio.CancelScope) -> None:
         """After a signal, let rows in flight finish for the grace; then leave them (they stay in doubt)."""
         await self._stop.wait()
+        self._stopped_at = self._clock.monotonic()
         if self._stop.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             await self._clock.sleep(self._frame.grace_s)
             rows.cancel()

@@ -15,6 +15,8 @@ from batch.emulator import Config, Fault, Latency, Quotas, background
 from batch.errors import ExitCode
 from batch.events import AttemptLost, RowFinished
 from batch.parsing import FailureLimit, RateLimit
+from batch.providers.yandex import YandexProvider
+from batch.records import Reply
 
 SPEED = 40.0
 
@@ -92,6 +94,30 @@ def test_the_deadline_ends_the_collecting_after_a_cap_ended_the_submitting(tmp_p
     assert seen.code is ExitCode.BUDGET
     assert seen.summary().open_operations > 0
     assert seen.summary().duration_s < 120
+
+
+def test_what_is_on_its_way_at_the_deadline_is_taken_in_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks that the deadline finds on their way end, and every answer in the output was told as an event."""
+    clock = FastClock(SPEED)
+    really = YandexProvider.poll
+
+    async def slowly(self: YandexProvider, operation_id: str) -> Reply:
+        reply = await really(self, operation_id)
+        await clock.sleep(8.0)
+        return reply
+
+    monkeypatch.setattr(YandexProvider, "poll", slowly)
+    with background(Config(operation_latency=Latency.parse("fixed:1")), clock=clock) as service:
+        rows = measuring.write_rows(tmp_path / "in.jsonl", 40)
+        seen = measuring.run(
+            service, rows, clock=clock, mode="async", async_limit=(), poll_limit=(), max_duration=8.0
+        )
+    told = [at for at, event in seen.events if isinstance(event, RowFinished)]
+    assert seen.code is ExitCode.DEADLINE
+    assert len(told) == seen.summary().rows["ok"] > 0
+    assert max(told) > 8.0, "none was on its way"
 
 
 def test_a_proxys_404_is_an_outage_and_no_loss(tmp_path: Path) -> None:
