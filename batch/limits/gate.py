@@ -331,11 +331,12 @@ class Limits:
         if not self._door.statistics().locked and followed.free_at(came_at, window.ours) <= came_at:
             followed.send()
             return came_at
-        async with self._door:
+        door = self._door
+        async with door:
             while (free := followed.free_at(now := self._clock.monotonic(), window.ours)) > now:
                 await self._clock.sleep(free - now)
             followed.send()
-        window.delay(now - came_at - LATE_S)
+        window.hold_back(now - LATE_S, door.statistics().tasks_waiting)
         return now
 
     async def _may_leave(self) -> bool:

@@ -17,9 +17,9 @@ LOW_RATE_MARGIN, MOST_MARGIN = 0.2, 0.02
 CATCH_UP = 4
 # And of a low one at most as many as belong to so many seconds.
 CATCH_UP_S = 0.04
-# The share of the quickest exchange that is surely spent on the way, and not by the service; at most so many
-# seconds, since the first exchanges may all have been slow.
-SURELY_ON_THE_WAY, MOST_ON_THE_WAY_S = 0.5, 0.1
+# So much of the quickest exchange so far may not belong to every one. Where even that took longer, all may
+# have been held up, and it says nothing.
+UNSURE_S, SLOW_S = 0.01, 1.0
 _SLICES = 1000
 _SECOND = 1 + WINDOW_MARGIN
 # How soon to ask again where others hold all of a quota, and where an answer is waited for.
@@ -110,9 +110,10 @@ class Window:
         if self.count is not None:
             self._theoretical = max(now, self._theoretical) + requests * self._span / max(1, self.ours)
 
-    def delay(self, seconds: float) -> None:
-        """Note that a request left so much later than it was counted: those after it are as far behind."""
-        self._theoretical += max(0.0, seconds)
+    def hold_back(self, now: float, waiting: int) -> None:
+        """Let no more through than can be sent, where somebody else sends one now and so many wait there."""
+        interval = self._span / max(1, self.ours)
+        self._theoretical = max(self._theoretical, now + (waiting + 1 + CATCH_UP) * interval)
 
     @property
     def ours(self) -> int:
@@ -171,11 +172,11 @@ class Pace:
 class Followed:
     """At most so many requests in any second as the service counts them, however unevenly they arrive.
 
-    For requests that are answered at once. Each was counted at some time between its sending and its answer, so
-    it holds its place until a second after the latest of these times: its answer's, less its way back. A stall on
-    either side costs time, and no refusal. (Let j leave once i holds no place any more: i was counted by its
-    answer less its way back, j after its sending and its way there, so that what is deducted has to be no more
-    than these two ways. They are not known; half of the quickest exchange so far is well below them.)
+    For requests that are answered at once. Each was counted at some time between its sending and its answer, so it
+    holds its place until a second after the latest of these times: its answer's, less what every exchange takes,
+    whichever part of that is before the counting. (With the quickest exchange q = there + back at their least: i
+    was counted by its answer less its way back, j no sooner than its sending plus the least way there. So j may
+    leave from a second after i's answer less q on.) A stall on either side costs time, and no refusal.
     """
 
     _flying: int = 0
@@ -184,7 +185,7 @@ class Followed:
 
     def free_at(self, now: float, rate: int) -> float:
         """Return the time from which one more may be sent, or at which to ask again; `now` or later."""
-        held = _SECOND - min(self._quickest * SURELY_ON_THE_WAY, MOST_ON_THE_WAY_S)
+        held = _SECOND - max(0.0, self._quickest - UNSURE_S if self._quickest <= SLOW_S else 0.0)
         while self._answers and self._answers[0] + held <= now:
             self._answers.popleft()
         excess = self._flying + len(self._answers) - rate

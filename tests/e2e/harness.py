@@ -28,8 +28,6 @@ SAMPLES = Path(__file__).parents[2] / "sample_data"
 FOLDER = "b1gtests000000000000"
 SECRET = "AQVN-a-secret-that-must-not-be-seen-0123456789"
 ACCOUNT = {"API_KEY": SECRET, "FOLDER_ID": FOLDER}
-# For figures that depend on the machine too: where it was disturbed they are measured again, twice at most.
-MEASURED = pytest.mark.flaky(reruns=2)
 # What differs between two runs that bought the same answers.
 OF_THE_RUN = ("latency_s", "attempts", "finished_at", "request_id")
 _PERSONAL = re.compile(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from campaigns import measuring, operations
 from campaigns.measuring import Seen
-from e2e.harness import MEASURED, read_output, statuses
+from e2e.harness import read_output, statuses
 
 from batch.clock import FastClock
 from batch.emulator import Config, Fault, Latency, Quotas, Running, background
@@ -54,7 +54,7 @@ def _of(seen: Seen, kind: type[Event]) -> list[Event]:
 
 
 @pytest.mark.campaign
-@MEASURED
+@pytest.mark.measured
 def test_the_pace_in_a_small_size(tmp_path: Path) -> None:
     """Under 10 submissions a second a run takes little longer than that allows, with few looks."""
     found = operations.pace(tmp_path, 120, 3.0, "uniform:2-5")
@@ -82,7 +82,7 @@ def test_kills_of_runs_that_leave_in_a_small_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-@MEASURED
+@pytest.mark.measured
 def test_both_modes_in_a_small_size(tmp_path: Path) -> None:
     """A deadline that asynchronous mode alone misses is met with both, cheaper than with the other alone."""
     alone, sync, both = operations.both(tmp_path, rows=1200, speed=60.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import measuring
-from e2e.harness import MEASURED, read_output, statuses
+from e2e.harness import read_output, statuses
 
 from batch.clock import FastClock
 from batch.emulator import Config, Fault, Latency, Quotas, Running, background
@@ -61,7 +61,7 @@ def _submitted(folder: Path, *, rows: int = ROWS, speed: float = 4.0) -> Iterato
         yield _Open(service, clock, path.with_suffix(".parquet"))
 
 
-@MEASURED
+@pytest.mark.measured
 def test_the_whole_quota_is_used_where_answers_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each answer takes 0.4 s, operations are cancelled at the 50 a second that the service lets read."""
     with _submitted(tmp_path) as opened:

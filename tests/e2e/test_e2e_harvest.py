@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from campaigns import measuring
-from e2e.harness import MEASURED
 from unit.issuers import issuing
 
 from batch.clock import FastClock
@@ -139,7 +138,7 @@ def test_a_proxys_404_is_an_outage_and_no_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-@MEASURED
+@pytest.mark.measured
 @pytest.mark.parametrize("latency", ["uniform:2-5", "uniform:20-60", "lognormal:15,0.8"])
 def test_few_looks_also_before_durations_are_known(latency: str, tmp_path: Path) -> None:
     """Some scouts find out how long operations take; the others are not looked at before it pays."""

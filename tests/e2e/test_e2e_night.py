@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from campaigns.night import through
-from e2e.harness import MEASURED
 
-pytestmark = [pytest.mark.campaign, MEASURED]
+pytestmark = [pytest.mark.campaign, pytest.mark.measured]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from campaigns import outage
-from e2e.harness import MEASURED
 
 from batch.errors import ExitCode
 from batch.events import StatusAsked
 from batch.progress import JsonProgress, LineProgress
 
-pytestmark = [pytest.mark.campaign, MEASURED]
+pytestmark = [pytest.mark.campaign, pytest.mark.measured]
 SPEED = 100.0
 
 

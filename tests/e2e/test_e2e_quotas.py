@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 from campaigns import quotas
-from e2e.harness import MEASURED
 
 from batch.errors import ExitCode
 from batch.parsing import Bounds
 
-pytestmark = [pytest.mark.campaign, MEASURED]
+pytestmark = [pytest.mark.campaign, pytest.mark.measured]
 # A machine that does other things at the same time takes its share; the figures to quote are the campaign's.
 USED, REFUSED, MAKESPAN = quotas.USED - 0.04, quotas.REFUSED + 0.01, quotas.MAKESPAN + 0.04
 STRAY = 3

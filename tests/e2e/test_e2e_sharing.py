@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from campaigns import sharing
-from e2e.harness import MEASURED
 
-pytestmark = [pytest.mark.campaign, MEASURED]
+pytestmark = [pytest.mark.campaign, pytest.mark.measured]
 # A machine that does other things at the same time takes its share; the figures to quote are the campaign's.
 TOGETHER, EACH, REFUSED, BACK_S = 0.85, 0.3, 0.04, 3.0
 FIXED = ("--concurrency", str(sharing.AT_ONCE))
