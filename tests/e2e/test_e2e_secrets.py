@@ -260,7 +260,9 @@ def _plant_json(path: Path, secret: str) -> None:
 
 
 @pytest.mark.parametrize("plant", [_plant_parquet, _plant_metadata, _plant_sqlite, _plant_tape, _plant_json])
-@pytest.mark.parametrize("secret", [API_KEY, YC_TOKEN, pair()[0].splitlines()[3]])
+@pytest.mark.parametrize(
+    "secret", [API_KEY, YC_TOKEN, pair()[0].splitlines()[3]], ids=["API key", "token", "line of a private key"]
+)
 def test_the_search_finds(plant: Callable[[Path, str], None], secret: str, tmp_path: Path) -> None:
     """A secret that is planted in a file of each kind is found, compressed, spread or coded as it may be."""
     plant(tmp_path, secret)
