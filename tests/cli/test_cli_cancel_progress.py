@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +14,8 @@ from e2e.harness import (
     Ran,
     Shell,
     ended,
-    environment,
     killed_at_the_end,
+    on_a_terminal,
     start,
     statuses,
     wait_until,
@@ -85,34 +81,9 @@ def test_quiet_and_json(shell: Shell, words: Words, service: Running) -> None:
     assert _cancels(service) == ROWS
 
 
-def _on_a_terminal(words: list[object]) -> tuple[int, bytes]:
-    """Run a command whose stderr is a terminal; returns its exit code and what was drawn there."""
-    controller, terminal = pty.openpty()
-    seen = b""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batch", *map(str, words)],
-        env={**environment(), "TERM": "xterm-256color", "COLUMNS": "120"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-    )
-    os.close(terminal)
-    with killed_at_the_end(process):
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if select.select([controller], [], [], 0.2)[0]:
-                try:
-                    seen += os.read(controller, 65536)
-                except OSError:  # the other end is closed
-                    break
-        code = process.wait(5)
-    os.close(controller)
-    return code, seen
-
-
 def test_a_live_line_on_a_terminal(words: Words) -> None:
     """On a terminal the progress is drawn in place, and the cursor comes back."""
-    code, seen = _on_a_terminal(words())
+    code, _, seen = on_a_terminal(*words(), columns=120)
     assert code == 0
     assert len(re.findall(rb"/60 operations", seen)) > 3
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") >= 0

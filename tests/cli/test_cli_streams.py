@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +16,7 @@ from e2e.harness import (
     chat,
     environment,
     killed_at_the_end,
+    on_a_terminal,
     read_output,
     run_cli,
     start,
@@ -235,30 +232,11 @@ def test_a_reader_of_a_report_may_go_away(tmp_path: Path) -> None:
 def test_the_live_line_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     """On a terminal the progress is drawn in place, the cursor comes back, and the summary stays."""
     rows = write_chats(tmp_path / "in.jsonl", 30)
-    controller, terminal = pty.openpty()
-    seen = b""
     with background(Config(latency=Latency.parse("fixed:0.15"))) as service:
-        words = ["run", str(rows), "-o", str(tmp_path / "out.parquet"), "--base-url", service.base_url]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "batch", *words],
-            env={**environment(), "TERM": "xterm-256color", "COLUMNS": "100"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=terminal,
+        code, stdout, seen = on_a_terminal(
+            "run", rows, "-o", tmp_path / "out.parquet", "--base-url", service.base_url
         )
-        os.close(terminal)
-        with killed_at_the_end(process):
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                if select.select([controller], [], [], 0.2)[0]:
-                    try:
-                        seen += os.read(controller, 65536)
-                    except OSError:  # the other end is closed
-                        break
-            assert process.wait(5) == 0
-            assert process.stdout is not None
-            assert process.stdout.read() == b""
-    os.close(controller)
+    assert (code, stdout) == (0, b"")
     assert b"\x1b[" in seen
     assert b"/30 rows" in seen
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") >= 0

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
+import select
 import subprocess
 import sys
 import time
@@ -72,6 +74,33 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def on_a_terminal(*arguments: object, columns: int = 100) -> tuple[int, bytes, bytes]:
+    """Run a command whose stderr is a terminal; returns its exit code, its stdout and what was drawn there."""
+    controller, terminal = pty.openpty()
+    drawn = b""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batch", *map(str, arguments)],
+        env={**environment(), "TERM": "xterm-256color", "COLUMNS": str(columns)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    with killed_at_the_end(process):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if select.select([controller], [], [], 0.2)[0]:
+                try:
+                    drawn += os.read(controller, 65536)
+                except OSError:  # the other end is closed
+                    break
+        code = process.wait(5)
+        assert process.stdout is not None
+        stdout = process.stdout.read()
+    os.close(controller)
+    return code, stdout, drawn
 
 
 def ended(process: subprocess.Popen[bytes], timeout: float = 30) -> Ran:
